@@ -1,0 +1,1 @@
+"""gammaflow: gamma-ray survey reductions and joint fits as a Dask workflow."""
