@@ -49,7 +49,9 @@ def _rebuild(cls: type[GammaflowError], facts: dict[str, object]) -> GammaflowEr
 
 
 class ConfigError(GammaflowError):
-    """The configuration, or the way a command was called, is wrong."""
+    """The configuration, or the way a command was called, is wrong; ``problems`` lists each thing by itself."""
+
+    problems: tuple[str, ...] = ()
 
 
 class DataError(GammaflowError):
@@ -84,6 +86,10 @@ class NoOverlapError(DataError):
     """An observation does not touch the map it should be reduced to."""
 
 
+class NoOffRegionError(DataError):
+    """An observation has no place where its background could be measured."""
+
+
 class UnsupportedError(DataError):
     """The data are valid, but of a kind that is not handled."""
 
@@ -101,7 +107,9 @@ class SchemaError(GammaflowError):
 
     def __init__(self, issues: Sequence[str], *, where: str = "", hint: str = "") -> None:
         lines = "".join(f"\n  - {issue}" for issue in issues)
-        super().__init__(f"{len(issues)} departures from the dataset schema:{lines}\n", where=where, hint=hint)
+        super().__init__(
+            f"{len(issues)} departures from the dataset schema:{lines}\n", where=where, hint=hint
+        )
         self.issues = tuple(issues)
 
 
@@ -114,7 +122,9 @@ class RunMismatchError(RunError):
 
 
 class TooManyFailuresError(RunError):
-    """More observations failed than the user allowed."""
+    """More observations failed than the user allowed; ``failures`` holds their records."""
+
+    failures: tuple[object, ...] = ()
 
 
 class StorageError(RunError):
@@ -123,3 +133,27 @@ class StorageError(RunError):
 
 class RunTimeoutError(RunError):
     """Something that was waited for did not come in time."""
+
+
+class ModelError(ConfigError):
+    """A model, or one of its parameters, is wrong or was used in a way that means nothing."""
+
+
+class RunLockedError(RunError):
+    """Another process is writing to the run folder."""
+
+
+class RunInterruptedError(RunError):
+    """The user, or the system, stopped the run; running again continues it."""
+
+
+class WorkersLostError(RunError):
+    """The workers that a task ran on died under it, one after the other."""
+
+
+class ClusterError(RunError):
+    """A scheduler cannot be reached, or has gone."""
+
+
+class FitError(GammaflowError):
+    """A fit cannot be made: of what is asked, something is not there or means nothing."""

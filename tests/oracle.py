@@ -43,7 +43,9 @@ def assert_like_oracle(
     values = np.asarray(array, dtype=np.float64)
     assert list(values.shape) == reference["shape"], name
     sampled = values.ravel()[reference["sample_index"]]
-    np.testing.assert_allclose(sampled, reference["sample_value"], rtol=rtol, atol=atol, err_msg=f"{name}: sampled bins")
+    np.testing.assert_allclose(
+        sampled, reference["sample_value"], rtol=rtol, atol=atol, err_msg=f"{name}: sampled bins"
+    )
     per_energy = values.sum(axis=tuple(range(1, values.ndim)))
     pixels = values[0].size
     np.testing.assert_allclose(
