@@ -1,0 +1,173 @@
+"""Where the profile statistic has risen by a given amount: intervals of single parameters, contours of two.
+
+A limit is the end of a path ``theta_held = best + t u`` along which all other parameters are at
+their best. On the expansion around the last point asked about, ``t`` and the others are solved for
+(Venzon & Moolgavkar 1988, Appl. Statist. 37, 87); then the datasets are asked again there. All
+limits advance together, one trip for a step of all of them; two or three trips are the rule.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gammaflow.fit.coordinates import Coordinates
+from gammaflow.fit.surrogate import Place, Surrogate
+from gammaflow.likelihood import Expansion
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+#: A limit is found when the next step would move it by less than this share of itself: the step after it
+#: would move it by the square of that.
+GOAL = 2e-3
+_SOLVE = 30
+#: t may grow or shrink at most by this in a step.
+_STRETCH = 3.0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Confidence interval of a parameter, by the rise of the profile statistic.
+
+    Parameters
+    ----------
+    name : str
+    value : float
+        Best fit.
+    errn, errp : float
+        Distance down to the lower and up to the upper end, both positive; NaN where none was found.
+    sigma : float
+        The statistic rises by ``sigma^2``.
+    at_lower, at_upper : bool
+        The end is the parameter's limit, where the statistic has not yet risen that far.
+    success : bool
+        Whether both ends were found, or are limits.
+    message : str
+    trips : int
+        Requests that it took, for all parameters that were asked about together.
+    """
+
+    name: str
+    value: float
+    errn: float
+    errp: float
+    sigma: float
+    at_lower: bool
+    at_upper: bool
+    success: bool
+    message: str
+    trips: int
+
+
+class Limit:
+    """The search for one limit.
+
+    Parameters
+    ----------
+    coordinates : Coordinates
+    best : Place
+        The minimum.
+    variable : float
+        Its statistic, see `Answer`.
+    direction : array (m,)
+        u; the parameters with a value other than 0 are those that are held.
+    rise : float
+        By how much the statistic is to rise.
+    first : float
+        A guess of t.
+    """
+
+    def __init__(
+        self,
+        coordinates: Coordinates,
+        best: Place,
+        variable: float,
+        direction: Floats,
+        rise: float,
+        first: float,
+    ) -> None:
+        self._coordinates = coordinates
+        self._best = best
+        self._lowest = variable + best.prior
+        self.direction = direction
+        self._moving: Bools = direction == 0
+        self._rise = rise
+        self._furthest = self._room()
+        self.t = min(first, self._furthest)
+        self.theta = best.theta
+        self.done = False
+        self.found = False
+        self.at_limit = False
+        self.message = ""
+        self._surrogate = Surrogate(coordinates, best, self._moving)
+        self._above = 0.0
+        self._good = 0.0
+        self._solve()
+
+    def _room(self) -> float:
+        """Largest t within the limits."""
+        best, u = self._best.theta, self.direction
+        low, high = self._coordinates.bounds.T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ends = np.where(u > 0, (high - best) / u, np.where(u < 0, (low - best) / u, np.inf))
+        return float(max(ends.min(initial=np.inf), 0.0))
+
+    def propose(self) -> Floats:
+        """The theta (m,) to evaluate next."""
+        return self.theta
+
+    def receive(self, expansion: Expansion, variable: float) -> None:
+        """Take the expansion there, solve again, and see whether anything changed."""
+        before = self.t
+        if not math.isfinite(expansion.stat):
+            self.t = 0.5 * (self.t + self._good)
+            self.theta = self._held_at(self.t, self.theta)
+            if abs(self.t - self._good) < 1e-6 * self.t:
+                self.done, self.message = True, "the statistic has no value beyond"
+            return
+        place = Place.at(self._coordinates, self.theta, expansion)
+        self._surrogate = Surrogate(self._coordinates, place, self._moving)
+        self._above = variable + place.prior - self._lowest
+        self._good = self.t
+        if self._above < -1e-3:
+            self.done, self.message = (
+                True,
+                f"the statistic is {-self._above:.3g} below what was taken for the minimum",
+            )
+            return
+        self._solve()
+        if abs(self.t - before) <= GOAL * self.t:
+            self.done = self.found = True
+            self.at_limit = self.t >= self._furthest and self._height(self.t)[0] < self._rise * (1 - GOAL)
+
+    def _held_at(self, t: float, theta: Floats) -> Floats:
+        held = self._best.theta + t * self.direction
+        bounds = self._coordinates.bounds
+        return np.asarray(np.clip(np.where(self._moving, theta, held), bounds[:, 0], bounds[:, 1]))
+
+    def _height(self, t: float) -> tuple[float, float, Floats]:
+        """Rise of the statistic at t by the expansion at hand, its slope there, and the theta that belongs to it."""
+        theta = self._surrogate.minimise(1e6, self._held_at(t, self.theta)).theta
+        value, gradient, _ = self._surrogate.value(theta)
+        return self._above + value, float(gradient @ self.direction), theta
+
+    def _solve(self) -> None:
+        """Find t and theta by the expansion at hand: the square root of the rise is nearly a straight line."""
+        t, centre = self.t, self.t
+        for _ in range(_SOLVE):
+            height, slope, self.theta = self._height(t)
+            if not math.isfinite(height) or height <= 0 or slope <= 0:
+                new = t * _STRETCH if math.isfinite(height) else 0.5 * (t + self._good)
+            else:
+                root = math.sqrt(height)
+                new = t + (math.sqrt(self._rise) - root) * 2.0 * root / slope
+            new = min(max(new, centre / _STRETCH), centre * _STRETCH, self._furthest)
+            done = abs(new - t) <= 1e-2 * GOAL * t
+            t = new
+            if done:
+                break
+        self.t, self.theta = t, self._height(t)[2]
