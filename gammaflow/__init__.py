@@ -1,1 +1,91 @@
-"""gammaflow: gamma-ray survey reductions and joint fits as a Dask workflow."""
+"""gammaflow: gamma-ray event lists to stacked maps and fitted sources, as a Dask workflow.
+
+A whole analysis
+    ``Analysis``, ``AnalysisConfig``
+Event lists and responses (DL3)
+    ``DataStore``, ``Observation``, ``EventList``, ``GTI``
+Geometry
+    ``MapAxis``, ``WcsGeom``
+From one to the other
+    ``MapDatasetMaker``, ``SafeMaskMaker``, ``FoVBackgroundMaker``, ``DatasetsMaker``
+Datasets (DL4)
+    ``MapDataset``, ``Datasets``, ``stack``
+Models and fits
+    ``Models``, ``SkyModel``, ``FoVBackgroundModel``, ``Fit``; spectra and shapes in ``gammaflow.modeling``
+Figures
+    ``plot_map``, ``plot_dataset``, ``plot_residuals``
+When something is wrong
+    ``GammaflowError``, and its kinds in ``gammaflow.errors``
+
+Names are imported when they are first used, so that ``import gammaflow`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gammaflow.analysis import Analysis
+    from gammaflow.config import AnalysisConfig
+    from gammaflow.dag import Fit
+    from gammaflow.data import GTI, DataStore, EventList, Observation
+    from gammaflow.datasets import Datasets, MapDataset, stack
+    from gammaflow.errors import GammaflowError
+    from gammaflow.makers import DatasetsMaker, FoVBackgroundMaker, MapDatasetMaker, SafeMaskMaker
+    from gammaflow.maps import MapAxis, WcsGeom
+    from gammaflow.modeling import FoVBackgroundModel, Models, SkyModel
+    from gammaflow.plot import plot_dataset, plot_map, plot_residuals
+
+_ROOMS = {
+    "analysis": ("Analysis",),
+    "config": ("AnalysisConfig",),
+    "data": ("DataStore", "Observation", "EventList", "GTI"),
+    "maps": ("MapAxis", "WcsGeom"),
+    "makers": ("MapDatasetMaker", "SafeMaskMaker", "FoVBackgroundMaker", "DatasetsMaker"),
+    "datasets": ("MapDataset", "Datasets", "stack"),
+    "modeling": ("Models", "SkyModel", "FoVBackgroundModel"),
+    "dag": ("Fit",),  # from there, Dask clients are known to it
+    "plot": ("plot_map", "plot_dataset", "plot_residuals"),
+    "errors": ("GammaflowError",),
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "GTI",
+    "Analysis",
+    "AnalysisConfig",
+    "DataStore",
+    "Datasets",
+    "DatasetsMaker",
+    "EventList",
+    "Fit",
+    "FoVBackgroundMaker",
+    "FoVBackgroundModel",
+    "GammaflowError",
+    "MapAxis",
+    "MapDataset",
+    "MapDatasetMaker",
+    "Models",
+    "Observation",
+    "SafeMaskMaker",
+    "SkyModel",
+    "WcsGeom",
+    "plot_dataset",
+    "plot_map",
+    "plot_residuals",
+    "stack",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return version("gammaflow-survey")
+    if name in _ROOM_OF:
+        return getattr(import_module(f"gammaflow.{_ROOM_OF[name]}"), name)
+    raise AttributeError(f"module 'gammaflow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__"])

@@ -1,0 +1,37 @@
+"""``gammaflow convert``: datasets from one format to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from gammaflow.cli.exits import QuietCommand
+
+
+@click.command(cls=QuietCommand)
+@click.argument("src", metavar="SRC", type=click.Path(path_type=Path))
+@click.argument("dst", metavar="DST", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["fits", "fits.gz", "zarr"]),
+    default="fits",
+    show_default=True,
+    help="Of lists: what to write the datasets as.",
+)
+@click.option("--ogip", is_flag=True, help="Write an ON/OFF spectrum as PHA, ARF, RMF and BKG.")
+@click.option("--overwrite", is_flag=True, help="Replace what is there.")
+def convert(src: Path, dst: Path, format_: str, ogip: bool, overwrite: bool) -> None:
+    """Write the dataset SRC as DST, in the format that the name ends on.
+
+    \b
+    .zarr            a Zarr group
+    .fits, .fits.gz  FITS in the GADF sky-map format, as Gammapy has it; SRC may also be a PHA file
+    .pha             an ON/OFF spectrum in the OGIP formats
+    .yaml            a list of datasets (SRC and DST): all of them, beside DST
+    """
+    from gammaflow.io import convert as convert_dataset
+
+    for path in convert_dataset(src, dst, ending=f".{format_}", ogip=ogip, overwrite=overwrite):
+        click.echo(path)
