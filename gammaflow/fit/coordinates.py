@@ -12,16 +12,18 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gammaflow.errors import FitError
-from gammaflow.fit import ellipse
+from gammaflow.fit.coordinate_parts import EllipsePart, FluxPart, Mapped, Part, Position, SamePart
 from gammaflow.fit.problem import FitParameter, Problem
+from gammaflow.likelihood import SpatialBlock
 from gammaflow.likelihood.source_image import spatial_of
-from gammaflow.modeling import Parameter, Prior, RadialSpatialModel, SpectralModel
+from gammaflow.modeling import Parameter, Prior, RadialSpatialModel, SkyModel, SpatialModel
+from gammaflow.modeling.differentiation import scale_of
 from gammaflow.modeling.spatial.base import POSITION
 from gammaflow.modeling.spatial.ellipse import COVARIANCE
 
@@ -37,88 +39,6 @@ SIZES = ("sigma", "r_0", "radius", "width")
 
 
 @dataclass(frozen=True, eq=False)
-class Mapped:
-    """``z`` at one ``theta``.
-
-    Parameters
-    ----------
-    point : array (Z,)
-    jacobian : array (Z, m)
-        ``dz/dtheta``.
-    curved : tuple of (slice, array (n,) of int, array (n, n, k))
-        Second derivatives of the k coordinates of a slice by n of the parameters; zero elsewhere.
-    """
-
-    point: Floats
-    jacobian: Floats
-    curved: tuple[tuple[slice, Ints, Floats], ...] = ()
-
-    def bend(self, weights: Floats) -> Floats:
-        """``sum_k weights_k d2z_k / dtheta2`` (m, m)."""
-        m = self.jacobian.shape[1]
-        total = np.zeros((m, m))
-        for place, index, second in self.curved:
-            total[np.ix_(index, index)] += second @ weights[place]
-        return total
-
-
-@dataclass(frozen=True, eq=False)
-class _Spectrum:
-    """The fluxes of one block; ``rows`` of the model's gradient belong to ``columns`` of theta."""
-
-    source: str
-    model: SpectralModel
-    edges: Floats
-    place: slice
-    rows: Ints
-    columns: Ints
-    fixed: Floats | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Ellipse:
-    """The matrix of one ellipse; entries of ``columns`` are -1 for frozen parameters, which stay as in ``start``.
-
-    Parameters
-    ----------
-    free : bool
-        Whether theta holds its Cholesky factor.
-    factors : array (3,)
-        deg per unit of size, e, phi.
-    """
-
-    place: slice
-    columns: Ints
-    free: bool
-    start: Floats
-    factors: Floats
-
-    def at(self, theta: Floats) -> ellipse.Curved:
-        """Sigma, derivatives by the three values that theta holds for it."""
-        values = np.where(self.columns >= 0, theta[self.columns], self.start)
-        if self.free:
-            return ellipse.from_cholesky(values)
-        found = ellipse.from_shape(values * self.factors)
-        f = self.factors
-        return ellipse.Curved(found.value, found.first * f, found.second * f[:, None] * f)
-
-
-@dataclass(frozen=True, eq=False)
-class _Position:
-    """Longitude and latitude of a source: column of theta (-1 for none), value that holds then, deg per unit."""
-
-    lon: tuple[int, float, float]
-    lat: tuple[int, float, float]
-
-    def at(self, theta: Floats) -> tuple[float, float]:
-        lon, lat = (
-            (float(theta[column]) if column >= 0 else value) * factor
-            for column, value, factor in (self.lon, self.lat)
-        )
-        return lon, lat
-
-
-@dataclass(eq=False)
 class Coordinates:
     """The map from theta to z, made of copies of the models: nothing of the user's is touched.
 
@@ -146,12 +66,10 @@ class Coordinates:
     scales: Floats
     reach: Floats
     sizes: Bools
-    _size: int
     _own: tuple[tuple[Parameter, int], ...]
-    _spectra: tuple[_Spectrum, ...]
-    _same: tuple[tuple[int, int], ...]
-    _ellipses: tuple[_Ellipse, ...]
-    _positions: tuple[_Position, ...]
+    _parts: tuple[Part, ...]
+    _positions: tuple[Position, ...]
+    _size: int
 
     @classmethod
     def of(cls, problem: Problem) -> Coordinates:
@@ -162,94 +80,7 @@ class Coordinates:
         FitError
             When a spectrum is not finite as it starts.
         """
-        column = {id(own.parameter): i for i, own in enumerate(problem.shared)}
-        memo: dict[int, Any] = {}
-        sources = {model.name: copy.deepcopy(model, memo) for model in problem.models.sky_models}
-        own = []
-        for i, shared in enumerate(problem.shared):
-            copied = memo.get(id(shared.parameter))
-            if isinstance(copied, Parameter):
-                # limits and priors are the fit's own business
-                copied.prior, copied.min, copied.max = None, math.nan, math.nan
-                own.append((copied, i))
-        of_copy = {id(copied): i for copied, i in own}
-
-        spectra, start = [], 0
-        for block in problem.layout.flux:
-            model = sources[block.source].spectral_model
-            pairs = [(row, of_copy[id(p)]) for row, p in enumerate(model.parameters) if id(p) in of_copy]
-            rows, columns = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
-            edges, place = np.array(block.edges), slice(start, start + block.size)
-            values = model.integral_values(edges)
-            if not _has_values(model, edges) or not np.isfinite(values).all():
-                raise FitError(
-                    "the spectrum is not finite as it starts",
-                    where=f"source {block.source!r}",
-                    hint=f"Look at its parameters: {model!r}",
-                )
-            spectra.append(
-                _Spectrum(block.source, model, edges, place, rows, columns, None if len(rows) else values)
-            )
-            start += block.size
-
-        theta = np.array([shared.parameter.value for shared in problem.shared], dtype=np.float64)
-        bounds = np.array([shared.parameter.bounds for shared in problem.shared], dtype=np.float64).reshape(
-            -1, 2
-        )
-        same, ellipses = [], []
-        sizes, reach = np.zeros(len(theta), dtype=np.bool_), np.full(len(theta), np.inf)
-        positions = []
-        for spatial in problem.layout.spatial:
-            shape = spatial_of(sources[spatial.source])
-            own_columns = {p.name: of_copy.get(id(p), -1) for p in shape.parameters}
-            for number, name in enumerate(spatial.parameters):
-                if name not in COVARIANCE:
-                    same.append((start + number, own_columns[name]))
-                    sizes[own_columns[name]] = name in SIZES
-            if set(POSITION) & set(spatial.parameters):
-                pair = [shape.parameters[name] for name in POSITION]
-                places = tuple((own_columns[p.name], p.value, p.internal_factor) for p in pair)
-                positions.append(_Position(*places))
-                cosine = max(math.cos(math.radians(places[1][1] * places[1][2])), 1e-3)
-                for (column_of, _, factor), stretch in zip(places, (cosine, 1.0), strict=True):
-                    if column_of >= 0:
-                        reach[column_of] = POSITION_REACH / (factor * stretch)
-            if COVARIANCE[0] in spatial.parameters:
-                assert isinstance(shape, RadialSpatialModel)
-                first = start + spatial.parameters.index(COVARIANCE[0])
-                names = (shape.size, "e", "phi")
-                columns = np.array([own_columns[name] for name in names], dtype=np.intp)
-                pars = [shape.parameters[name] for name in names]
-                users = [problem.shared[i].parameter for i in columns if i >= 0]
-                free = _moves_freely(users, columns, problem)
-                entry = _Ellipse(
-                    slice(first, first + 3),
-                    columns,
-                    free,
-                    np.array([p.value for p in pars]),
-                    np.array([p.internal_factor for p in pars]),
-                )
-                ellipses.append(entry)
-                if columns[0] >= 0:
-                    sizes[columns[0]] = True
-                if columns[2] >= 0 and not free:
-                    turn = columns[2]
-                    reach[turn] = ANGLE_REACH / entry.factors[2]
-                    if np.ptp(bounds[turn]) * entry.factors[2] >= 360 and pars[2].prior is None:
-                        bounds[turn] = (-np.inf, np.inf)
-                if free:
-                    sizes[columns[2]] = True
-                    theta[columns] = ellipse.cholesky(*(p.internal for p in pars))
-                    bounds[columns] = [(0.0, np.inf), (-np.inf, np.inf), (0.0, np.inf)]
-            start += spatial.size
-        for nuisance in problem.layout.nuisance:
-            dataset, name = nuisance.members[0]
-            parameter = problem.models.background_models[dataset].parameters[name]
-            same.append((start, column[id(parameter)]))
-            start += 1
-        scales = np.array([_scale(shared.parameter) for shared in problem.shared], dtype=np.float64)
-        maps = tuple(own), tuple(spectra), tuple(same), tuple(ellipses), tuple(positions)
-        return cls(problem.shared, theta, bounds, scales, reach, sizes, start, *maps)
+        return _Builder(problem).built()
 
     # --- theta to z ------------------------------------------------------------------------------------
 
@@ -266,58 +97,20 @@ class Coordinates:
     def point(self, theta: Floats) -> Floats:
         """``z`` (Z,), NaN where a spectrum has no value."""
         point = self.at(theta, 0).point
-        for spectrum in self._spectra:
-            if spectrum.fixed is None and not _has_values(spectrum.model, spectrum.edges):
-                point[spectrum.place] = np.nan
+        for part in self._parts:
+            if isinstance(part, FluxPart) and part.fixed is None and not part.has_values():
+                point[part.place] = np.nan
         return point
 
     def at(self, theta: Floats, order: int = 1) -> Mapped:
         """``z`` at ``theta``, with derivatives up to ``order``."""
         for parameter, i in self._own:
             parameter.value = float(theta[i])
-        point, jacobian = np.zeros(self._size), np.zeros((self._size, self.size))
-        curved: list[tuple[slice, Ints, Floats]] = []
+        out = Mapped(np.zeros(self._size), np.zeros((self._size, self.size)))
         with np.errstate(all="ignore"):
-            for spectrum in self._spectra:
-                self._fluxes(spectrum, order, point, jacobian, curved)
-        for place, column in self._same:
-            point[place] = theta[column]
-            jacobian[place, column] = 1.0
-        for entry in self._ellipses:
-            found = entry.at(theta)
-            point[entry.place] = found.value
-            moving = np.flatnonzero(entry.columns >= 0)
-            columns = entry.columns[moving]
-            for column, slope in zip(columns, found.first[:, moving].T, strict=True):
-                jacobian[entry.place, column] += slope
-            if order == 2:
-                second = found.second[:, moving][:, :, moving].transpose(1, 2, 0)
-                curved += _merged(entry.place, columns, second)
-        return Mapped(point, jacobian, tuple(curved))
-
-    @staticmethod
-    def _fluxes(
-        spectrum: _Spectrum,
-        order: int,
-        point: Floats,
-        jacobian: Floats,
-        curved: list[tuple[slice, Ints, Floats]],
-    ) -> None:
-        if spectrum.fixed is not None:
-            point[spectrum.place] = spectrum.fixed
-            return
-        if order == 0:
-            point[spectrum.place] = spectrum.model.integral_values(spectrum.edges)
-            return
-        values, gradient = spectrum.model.integral_and_gradient(spectrum.edges)
-        point[spectrum.place] = values
-        second = spectrum.model.integral_hessian(spectrum.edges) if order == 2 else None
-        if not values.any():
-            gradient, second = _beside_zero(spectrum.model, spectrum.edges, gradient, second)
-        for row, column in zip(spectrum.rows, spectrum.columns, strict=True):
-            jacobian[spectrum.place, column] += gradient[row]
-        if second is not None:
-            curved += _merged(spectrum.place, spectrum.columns, second[np.ix_(spectrum.rows, spectrum.rows)])
+            for part in self._parts:
+                part.fill(theta, order, out)
+        return out
 
     # --- theta to what the user sees -------------------------------------------------------------------
 
@@ -327,34 +120,26 @@ class Coordinates:
         Rows of an ellipse's e and phi are NaN when it is a circle.
         """
         values, jacobian = theta.copy(), np.eye(self.size)
-        for entry in self._ellipses:
-            if not entry.free:
-                turn = entry.columns[2]
-                if turn >= 0 and np.isinf(self.bounds[turn]).all():
-                    half = 90.0 / entry.factors[2]
-                    values[turn] = (values[turn] + half) % (2 * half) - half
-                continue
-            shape, first = ellipse.shape_of(theta[entry.columns])
-            values[entry.columns] = shape / entry.factors
-            jacobian[np.ix_(entry.columns, entry.columns)] = first / entry.factors[:, None]
+        for part in self._ellipses:
+            turn = part.columns[2]
+            part.shown(theta, turn >= 0 and bool(np.isinf(self.bounds[turn]).all()), values, jacobian)
         return values, jacobian
 
     def direct(self) -> Bools:
         """Which entries of theta are the parameter itself, (m,)."""
         out = np.ones(self.size, dtype=np.bool_)
-        for entry in self._ellipses:
-            if entry.free:
-                out[entry.columns] = False
+        for part in self._ellipses:
+            if part.free:
+                out[part.columns] = False
         return out
+
+    @cached_property
+    def _ellipses(self) -> list[EllipsePart]:
+        return [part for part in self._parts if isinstance(part, EllipsePart)]
 
     def drift(self, theta: Floats, other: Floats) -> float:
         """Largest distance, deg, between where the free sources stand at one theta and at another."""
-        largest = 0.0
-        for place in self._positions:
-            (lon, lat), (other_lon, other_lat) = place.at(theta), place.at(other)
-            east = math.remainder(lon - other_lon, 360.0) * math.cos(math.radians(lat))
-            largest = max(largest, math.hypot(east, lat - other_lat))
-        return largest
+        return max((place.distance(theta, other) for place in self._positions), default=0.0)
 
     # --- priors ----------------------------------------------------------------------------------------
 
@@ -366,66 +151,116 @@ class Coordinates:
             total += term
         return total, first, second
 
-    @property
+    @cached_property
     def _priors(self) -> list[tuple[int, Prior]]:
         pairs = ((i, own.parameter.prior) for i, own in enumerate(self.parameters))
         return [(i, prior) for i, prior in pairs if prior is not None]
 
 
-def _moves_freely(users: Sequence[Parameter], columns: Ints, problem: Problem) -> bool:
-    """Whether size, e and phi are all free, each by itself, without limits other than those of an ellipse."""
-    if len(users) < 3 or len(set(columns.tolist())) < 3:
-        return False
-    uses = [p for model in problem.models for p in model.parameters]
-    if any(p.prior is not None or sum(p is other for other in uses) > 1 for p in users):
-        return False
-    (low, high), (e_low, e_high), (phi_low, phi_high) = (p.bounds for p in users)
-    return low <= 0 and math.isinf(high) and e_low <= 0 and e_high >= 1 and phi_high - phi_low >= 180
+class _Builder:
+    """Lays the coordinates out block by block, in the order of the layout."""
 
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.column = {id(own.parameter): i for i, own in enumerate(problem.shared)}
+        users = [own.parameter for own in problem.shared]
+        self.theta = np.array([p.value for p in users], dtype=np.float64)
+        self.bounds = np.array([p.bounds for p in users], dtype=np.float64).reshape(-1, 2)
+        self.scales = np.array([scale_of(p) for p in users], dtype=np.float64)
+        self.reach = np.full(len(users), np.inf)
+        self.sizes = np.zeros(len(users), dtype=np.bool_)
+        self.parts: list[Part] = []
+        self.positions: list[Position] = []
+        self.end = 0
+        self.sources, self.own = self._copies()
+        self.column_of = {id(copied): i for copied, i in self.own}
 
-def _merged(place: slice, columns: Ints, second: Floats) -> list[tuple[slice, Ints, Floats]]:
-    """A term of second derivatives; a parameter that stands twice (linked inside a model) counts twice."""
-    unique, where = np.unique(columns, return_inverse=True)
-    if len(unique) == len(columns):
-        return [(place, columns, second)]
-    total = np.zeros((len(unique), len(unique), second.shape[2]))
-    np.add.at(total, (where[:, None], where[None, :]), second)
-    return [(place, unique.astype(np.intp), total)]
+    def _copies(self) -> tuple[dict[str, SkyModel], list[tuple[Parameter, int]]]:
+        """Copies of the sources, and of the free parameters with their columns."""
+        memo: dict[int, Any] = {}
+        sources = {model.name: copy.deepcopy(model, memo) for model in self.problem.models.sky_models}
+        for model in sources.values():
+            for parameter in model.parameters:
+                # limits and priors are the fit's own business
+                parameter.prior, parameter.min, parameter.max = None, math.nan, math.nan
+        pairs = ((memo.get(id(own.parameter)), i) for i, own in enumerate(self.problem.shared))
+        return sources, [(copied, i) for copied, i in pairs if isinstance(copied, Parameter)]
 
+    def built(self) -> Coordinates:
+        """All blocks of the layout."""
+        layout = self.problem.layout
+        for block in layout.flux:
+            self.parts.append(FluxPart.of(self.sources[block.source], block, self.end, self.column_of))
+            self.end += block.size
+        for spatial in layout.spatial:
+            self._add_spatial(spatial)
+            self.end += spatial.size
+        for nuisance in layout.nuisance:
+            dataset, name = nuisance.members[0]
+            parameter = self.problem.models.background_models[dataset].parameters[name]
+            self.parts.append(SamePart(self.end, self.column[id(parameter)]))
+            self.end += 1
+        return Coordinates(
+            parameters=self.problem.shared,
+            start=self.theta,
+            bounds=self.bounds,
+            scales=self.scales,
+            reach=self.reach,
+            sizes=self.sizes,
+            _own=tuple(self.own),
+            _parts=tuple(self.parts),
+            _positions=tuple(self.positions),
+            _size=self.end,
+        )
 
-def _beside_zero(
-    model: SpectralModel, edges: Floats, gradient: Floats, second: Floats | None
-) -> tuple[Floats, Floats | None]:
-    """Derivatives of a spectrum that is zero everywhere, from those with a little amplitude.
+    def _add_spatial(self, block: SpatialBlock) -> None:
+        shape = spatial_of(self.sources[block.source])
+        columns = {p.name: self.column_of.get(id(p), -1) for p in shape.parameters}
+        for number, name in enumerate(block.parameters):
+            if name not in COVARIANCE:
+                self.parts.append(SamePart(self.end + number, columns[name]))
+                self.sizes[columns[name]] = name in SIZES
+        if set(POSITION) & set(block.parameters):
+            self._add_position(shape, columns)
+        if COVARIANCE[0] in block.parameters:
+            assert isinstance(shape, RadialSpatialModel)
+            self._add_ellipse(shape, columns, self.end + block.parameters.index(COVARIANCE[0]))
 
-    A log-log integral knows of no slope at zero. The spectrum is linear in its amplitude: the slope is the
-    same beside it, and no other parameter matters.
-    """
-    for row, parameter in enumerate(model.parameters):
-        before = parameter.value
-        parameter.value = before + 1e-6 * _scale(parameter)
-        if model.values(edges).any():
-            gradient = np.zeros_like(gradient)
-            gradient[row] = model.integral_and_gradient(edges)[1][row]
-            if second is not None:
-                beside, second = model.integral_hessian(edges), np.zeros_like(second)
-                second[row], second[:, row] = beside[row], beside[:, row]
-            parameter.value = before
-            break
-        parameter.value = before
-    return gradient, second
+    def _add_position(self, shape: SpatialModel, columns: dict[str, int]) -> None:
+        lon, lat = (shape.parameters[name] for name in POSITION)
+        position = Position.of(lon, lat, (columns[POSITION[0]], columns[POSITION[1]]))
+        self.positions.append(position)
+        cosine = max(math.cos(math.radians(lat.internal)), 1e-3)
+        for (column, _, factor), stretch in ((position.lon, cosine), (position.lat, 1.0)):
+            if column >= 0:
+                self.reach[column] = POSITION_REACH / (factor * stretch)
 
+    def _add_ellipse(self, shape: RadialSpatialModel, own: dict[str, int], start: int) -> None:
+        names = (shape.size, "e", "phi")
+        columns = np.array([own[name] for name in names], dtype=np.intp)
+        free = self._moves_freely(columns)
+        part = EllipsePart.of([shape.parameters[name] for name in names], columns, start, free)
+        self.parts.append(part)
+        size, _, turn = columns
+        if size >= 0:
+            self.sizes[size] = True
+        if free:
+            self.sizes[turn] = True
+            self.theta[columns] = part.cholesky
+            self.bounds[columns] = [(0.0, np.inf), (-np.inf, np.inf), (0.0, np.inf)]
+        elif turn >= 0:
+            self.reach[turn] = ANGLE_REACH / part.factors[2]
+            whole = np.ptp(self.bounds[turn]) * part.factors[2] >= 360
+            if whole and self.problem.shared[turn].parameter.prior is None:
+                self.bounds[turn] = (-np.inf, np.inf)
 
-def _has_values(model: SpectralModel, edges: Floats) -> bool:
-    """Whether a spectrum is finite: its integral would count 0 for a piece that is not."""
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(model.values(edges)).all())
-
-
-def _scale(parameter: Parameter) -> float:
-    """By how much a parameter may change before a model does, in its own unit."""
-    size = max(abs(parameter.value), parameter.error if math.isfinite(parameter.error) else 0.0)
-    if size == 0:
-        low, high = parameter.bounds
-        size = high - low if math.isfinite(high - low) else 1.0
-    return size
+    def _moves_freely(self, columns: Ints) -> bool:
+        """Whether size, e and phi are all free, each by itself, without limits other than those of an ellipse."""
+        if (columns < 0).any() or len(set(columns.tolist())) < 3:
+            return False
+        users: Sequence[Parameter] = [self.problem.shared[i].parameter for i in columns]
+        uses = [p for model in self.problem.models for p in model.parameters]
+        if any(p.prior is not None or sum(p is other for other in uses) > 1 for p in users):
+            return False
+        (low, high), (e_low, e_high), (phi_low, phi_high) = (p.bounds for p in users)
+        return low <= 0 and math.isinf(high) and e_low <= 0 and e_high >= 1 and phi_high - phi_low >= 180

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gammaflow.fit.coordinates import Coordinates, Mapped
+from gammaflow.fit.coordinate_parts import Mapped
+from gammaflow.fit.coordinates import Coordinates
 from gammaflow.fit.trust_region import Curvature, bounded_step, curvature, free_directions
 from gammaflow.likelihood import Expansion
 
