@@ -30,18 +30,29 @@ def galactic_centre(gammapy_data: Path) -> tuple[MapDatasetGeometry, list[MapDat
     return whole, [chain.run(store.obs(i), whole) for i in (110380, 111140, 111159)]
 
 
-@pytest.fixture(scope="module")
-def crab(gammapy_data: Path) -> tuple[MapDatasetGeometry, list[MapDataset]]:
+#: Centre of the map and radius of the excluded circle, deg, and the runs, of the H.E.S.S. cases of the oracle.
+HESS = {
+    "hess_crab_3d": ((83.63, 22.01), 0.3),
+    "hess_msh_3d": ((228.529, -59.157), 0.4),
+}
+
+
+@pytest.fixture(scope="module", params=HESS)
+def hess(
+    request: pytest.FixtureRequest, gammapy_data: Path
+) -> tuple[str, MapDatasetGeometry, list[MapDataset]]:
+    center, radius = HESS[request.param]
     energy = MapAxis.from_energy_bounds("0.5 TeV", "50 TeV", nbin=10)
     true = MapAxis.from_energy_bounds("0.3 TeV", "70 TeV", nbin=20, name="energy_true")
-    geom = WcsGeom.create((83.63, 22.01), 0.02, (5, 5), frame="icrs", axes=[energy])
+    geom = WcsGeom.create(center, 0.02, (5, 5), frame="icrs", axes=[energy])
     whole = MapDatasetGeometry.create(geom, true)
     safe = SafeMaskMaker(methods=["aeff-default", "offset-max"], offset_max="2.5 deg")
-    outside = ~geom.to_image().region_mask("icrs;circle(83.63, 22.01, 0.3)")
+    outside = ~geom.to_image().region_mask(f"icrs;circle({center[0]}, {center[1]}, {radius})")
     fov = FoVBackgroundMaker(method="fit", exclusion_mask=ExclusionMask(geom.to_image(), outside))
     chain = MakerChain(MapDatasetMaker(), (safe, fov), 5.0)
     store = DataStore.from_dir(gammapy_data / "hess-dl3-dr1")
-    return whole, [chain.run(store.obs(i), whole) for i in (23523, 23526, 23559, 23592)]
+    runs = [int(run["name"].removeprefix("obs-")) for run in load_oracle(request.param)["observations"]]
+    return request.param, whole, [chain.run(store.obs(i), whole) for i in runs]
 
 
 def weights_at_responses(whole: MapDatasetGeometry, runs: list[MapDataset]) -> tuple[np.ndarray, np.ndarray]:
@@ -142,10 +153,10 @@ def test_from_disk_or_from_memory_the_stack_has_the_same_bits(galactic_centre, t
     assert again.data.identical(stack(runs, "stacked", whole).data)
 
 
-def test_crab(crab):
+def test_hess_with_background_norms(hess):
     """Gammapy stacks onto the first run's part of the map; ours covers the whole map."""
-    whole, runs = crab
-    wanted = load_oracle("hess_crab_3d")["stacked"]
+    case, whole, runs = hess
+    wanted = load_oracle(case)["stacked"]
     stacked = finish(combine([lift(run, whole) for run in runs]))
     box = runs[0].geometry.box_in(whole)
     names = ("counts", "mask_safe", "background", "exposure", *RESPONSES)
