@@ -5,15 +5,18 @@ A whole analysis
 Event lists and responses (DL3)
     ``DataStore``, ``Observation``, ``EventList``, ``GTI``
 Geometry
-    ``MapAxis``, ``WcsGeom``
+    ``MapAxis``, ``WcsGeom``, ``RegionGeom``
 From one to the other
-    ``MapDatasetMaker``, ``SafeMaskMaker``, ``FoVBackgroundMaker``, ``DatasetsMaker``
+    ``MapDatasetMaker``, ``SpectrumDatasetMaker``, ``SafeMaskMaker``, ``DatasetsMaker``; the background:
+    ``FoVBackgroundMaker``, ``RingBackgroundMaker``, ``AdaptiveRingBackgroundMaker``,
+    ``ReflectedRegionsBackgroundMaker``, ``PhaseBackgroundMaker``
 Datasets (DL4)
-    ``MapDataset``, ``Datasets``, ``stack``
+    ``MapDataset``, ``MapDatasetOnOff``, ``SpectrumDataset``, ``SpectrumDatasetOnOff``, ``FluxPointsDataset``,
+    ``Datasets``, ``stack``
 Models and fits
     ``Models``, ``SkyModel``, ``FoVBackgroundModel``, ``Fit``; spectra and shapes in ``gammaflow.modeling``
 Figures
-    ``plot_map``, ``plot_dataset``, ``plot_residuals``
+    ``plot_map``, ``plot_dataset``, ``plot_spectrum``, ``plot_flux_points``, ``plot_residuals``
 When something is wrong
     ``GammaflowError``, and its kinds in ``gammaflow.errors``
 
@@ -31,29 +34,66 @@ if TYPE_CHECKING:
     from gammaflow.config import AnalysisConfig
     from gammaflow.dag import Fit
     from gammaflow.data import GTI, DataStore, EventList, Observation
-    from gammaflow.datasets import Datasets, MapDataset, stack
+    from gammaflow.datasets import (
+        Datasets,
+        FluxPointsDataset,
+        MapDataset,
+        MapDatasetOnOff,
+        SpectrumDataset,
+        SpectrumDatasetOnOff,
+        stack,
+    )
     from gammaflow.errors import GammaflowError
-    from gammaflow.makers import DatasetsMaker, FoVBackgroundMaker, MapDatasetMaker, SafeMaskMaker
-    from gammaflow.maps import MapAxis, WcsGeom
+    from gammaflow.makers import (
+        AdaptiveRingBackgroundMaker,
+        DatasetsMaker,
+        FoVBackgroundMaker,
+        MapDatasetMaker,
+        PhaseBackgroundMaker,
+        ReflectedRegionsBackgroundMaker,
+        RingBackgroundMaker,
+        SafeMaskMaker,
+        SpectrumDatasetMaker,
+    )
+    from gammaflow.maps import MapAxis, RegionGeom, WcsGeom
     from gammaflow.modeling import FoVBackgroundModel, Models, SkyModel
-    from gammaflow.plot import plot_dataset, plot_map, plot_residuals
+    from gammaflow.plot import plot_dataset, plot_flux_points, plot_map, plot_residuals, plot_spectrum
 
 _ROOMS = {
     "analysis": ("Analysis",),
     "config": ("AnalysisConfig",),
     "data": ("DataStore", "Observation", "EventList", "GTI"),
-    "maps": ("MapAxis", "WcsGeom"),
-    "makers": ("MapDatasetMaker", "SafeMaskMaker", "FoVBackgroundMaker", "DatasetsMaker"),
-    "datasets": ("MapDataset", "Datasets", "stack"),
+    "maps": ("MapAxis", "WcsGeom", "RegionGeom"),
+    "makers": (
+        "MapDatasetMaker",
+        "SpectrumDatasetMaker",
+        "SafeMaskMaker",
+        "FoVBackgroundMaker",
+        "RingBackgroundMaker",
+        "AdaptiveRingBackgroundMaker",
+        "ReflectedRegionsBackgroundMaker",
+        "PhaseBackgroundMaker",
+        "DatasetsMaker",
+    ),
+    "datasets": (
+        "MapDataset",
+        "MapDatasetOnOff",
+        "SpectrumDataset",
+        "SpectrumDatasetOnOff",
+        "FluxPointsDataset",
+        "Datasets",
+        "stack",
+    ),
     "modeling": ("Models", "SkyModel", "FoVBackgroundModel"),
     "dag": ("Fit",),  # from there, Dask clients are known to it
-    "plot": ("plot_map", "plot_dataset", "plot_residuals"),
+    "plot": ("plot_map", "plot_dataset", "plot_spectrum", "plot_flux_points", "plot_residuals"),
     "errors": ("GammaflowError",),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
     "GTI",
+    "AdaptiveRingBackgroundMaker",
     "Analysis",
     "AnalysisConfig",
     "DataStore",
@@ -61,20 +101,31 @@ __all__ = [
     "DatasetsMaker",
     "EventList",
     "Fit",
+    "FluxPointsDataset",
     "FoVBackgroundMaker",
     "FoVBackgroundModel",
     "GammaflowError",
     "MapAxis",
     "MapDataset",
     "MapDatasetMaker",
+    "MapDatasetOnOff",
     "Models",
     "Observation",
+    "PhaseBackgroundMaker",
+    "ReflectedRegionsBackgroundMaker",
+    "RegionGeom",
+    "RingBackgroundMaker",
     "SafeMaskMaker",
     "SkyModel",
+    "SpectrumDataset",
+    "SpectrumDatasetMaker",
+    "SpectrumDatasetOnOff",
     "WcsGeom",
     "plot_dataset",
+    "plot_flux_points",
     "plot_map",
     "plot_residuals",
+    "plot_spectrum",
     "stack",
 ]
 

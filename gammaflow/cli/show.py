@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
-    "--figures", metavar="DIR", type=click.Path(path_type=Path), help="Draw the stacked maps into DIR."
+    "--figures", metavar="DIR", type=click.Path(path_type=Path), help="Draw the stacked datasets into DIR."
 )
 def show(folder: Path, as_json: bool, figures: Path | None) -> None:
     """Sum up every dataset of a run, the observations and what they are stacked to, and list its fits.
@@ -138,14 +138,18 @@ def _say(standing: RunStatus) -> None:
 
 
 def draw(group: Path, folder: Path) -> None:
-    """Draw a dataset: a PNG a map (counts, background, exposure, excess, significance), and one of all."""
+    """Draw a dataset: a PNG a map (counts, background, exposure, excess, significance), and one of all.
+
+    Of a spectrum there is only the last.
+    """
     import gammaflow.io
+    from gammaflow.datasets import MapDataset
     from gammaflow.plot import plot_dataset, plot_quantity
     from gammaflow.plot.dataset import Quantity
 
     dataset = gammaflow.io.read_dataset(group)
     folder.mkdir(parents=True, exist_ok=True)
-    for quantity in get_args(Quantity):
+    for quantity in get_args(Quantity) if isinstance(dataset, MapDataset) else ():
         plot_quantity(dataset, quantity).figure.savefig(folder / f"{quantity}.png", dpi=150)
     plot_dataset(dataset).savefig(folder / "overview.png", dpi=100)
 

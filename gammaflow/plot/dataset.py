@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from matplotlib.figure import Figure
 
+from gammaflow.datasets import FluxPointsDataset, MapDataset, SpectrumDataset
 from gammaflow.plot.image import (
     CORRELATION_RADIUS,
     EXCESS_SMOOTHING,
@@ -18,26 +19,30 @@ from gammaflow.plot.image import (
     significance_image,
 )
 from gammaflow.plot.sky import plot_map
+from gammaflow.plot.spectrum import plot_flux_points, plot_spectrum
 
 if TYPE_CHECKING:
     from astropy.visualization.wcsaxes import WCSAxes
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-    from gammaflow.datasets import MapDataset
 
 Quantity = Literal["counts", "background", "exposure", "excess", "significance"]
 
 EXPOSURE_ENERGY = 1.0  # TeV, where the exposure is drawn
 
 
-def plot_dataset(dataset: MapDataset, *, smoothing: float = EXCESS_SMOOTHING) -> Figure:
+def plot_dataset(
+    dataset: MapDataset | SpectrumDataset | FluxPointsDataset, *, smoothing: float = EXCESS_SMOOTHING
+) -> Figure:
     """Counts, background, exposure, excess and significance maps, and the spectra of counts and background.
+
+    Of a spectrum, or of flux points, what `plot_spectrum` and `plot_flux_points` draw.
 
     Parameters
     ----------
-    dataset : MapDataset
-        One observation's, or the stacked one.
+    dataset : MapDataset, SpectrumDataset or FluxPointsDataset
+        One observation's, or the stacked one; with a modelled background, or with OFF counts.
     smoothing : float
         Width (deg) of the Gaussian for the excess map.
 
@@ -46,6 +51,10 @@ def plot_dataset(dataset: MapDataset, *, smoothing: float = EXCESS_SMOOTHING) ->
     matplotlib.figure.Figure
         ``figure.savefig("dataset.png")`` writes it.
     """
+    if isinstance(dataset, FluxPointsDataset):
+        return plot_flux_points(dataset)
+    if isinstance(dataset, SpectrumDataset):
+        return plot_spectrum(dataset)
     ny, nx = dataset.geom.shape_image
     height = float(np.clip(4.6 * ny / nx + 0.8, 2.6, 6.0))
     figure = Figure(figsize=(17.0, 2 * height + 0.6), layout="constrained")
@@ -160,10 +169,9 @@ def _plot_spectra(dataset: MapDataset, ax: Axes) -> None:
     ax.stairs(background, axis.edges, color="tab:orange", label="background", linewidth=1.5)
     ax.errorbar(axis.center, counts, yerr=np.sqrt(counts), fmt="o", color="k", markersize=3.5, label="counts")
     ax.set_xscale("log")
-    if counts.max(initial=0.0) > 0:
-        ax.set_yscale("log")
-        lowest = min(counts[counts > 0].min(), background[background > 0].min(initial=np.inf))
-        ax.set_ylim(bottom=0.5 * max(0.1, lowest))
+    # logarithmic above one count, so that empty bins have a place
+    ax.set_yscale("symlog", linthresh=1.0)
+    ax.set_ylim(0.0, 2.0 * max(1.0, counts.max(initial=0.0), background.max(initial=0.0)))
     ax.set_xlabel("Energy [TeV]", fontsize="small")
     ax.set_ylabel("counts per energy bin", fontsize="small")
     ax.tick_params(labelsize="small")

@@ -11,7 +11,7 @@ from scipy.signal import fftconvolve
 
 from gammaflow.errors import DataError
 from gammaflow.maps import WcsGeom
-from gammaflow.stats import CashCountsStatistic
+from gammaflow.stats import CashCountsStatistic, WStatCountsStatistic
 
 if TYPE_CHECKING:
     from gammaflow.datasets import MapDataset
@@ -24,7 +24,7 @@ CORRELATION_RADIUS = 0.1
 
 
 def cube(dataset: MapDataset, name: Literal["counts", "background", "exposure"]) -> NDArray[np.float64]:
-    """One of a dataset's cubes; the background with its norm and tilt applied.
+    """One of a dataset's cubes; the background with its norm and tilt applied, or measured by OFF counts.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def cube(dataset: MapDataset, name: Literal["counts", "background", "exposure"])
     DataError
         If the dataset has none: ``datasets.map_selection`` may have left it out.
     """
-    array = dataset.npred_background() if name == "background" else dataset.array(name)
+    array = dataset.background_counts() if name == "background" else dataset.array(name)
     if array is None:
         raise DataError(
             f"it has no {name}",
@@ -106,20 +106,29 @@ def smooth(image: NDArray[np.float64], geom: WcsGeom, width: float) -> NDArray[n
 
 
 def significance_image(
-    dataset: MapDataset, radius: float = CORRELATION_RADIUS, *, expected: ArrayLike | None = None
+    dataset: MapDataset,
+    radius: float = CORRELATION_RADIUS,
+    *,
+    expected: ArrayLike | None = None,
+    signal: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
-    """Significance of the excess in a disc around each pixel, for a known expectation.
+    """Significance of the excess in a disc around each pixel.
 
-    With n the counts and b the background inside the disc,
-    ``sqrt(TS) = sign(n - b) sqrt(2 (n ln(n/b) - n + b))`` (Cash 1979, ApJ 228, 939).
+    With n the counts and b the background inside the disc, ``sqrt(TS) = sign(n - b) sqrt(2 (n ln(n/b) - n + b))``
+    (Cash 1979, ApJ 228, 939). Of ON and OFF counts it is that of Li and Ma (1983, ApJ 272, 317): the OFF
+    counts of neighbouring pixels are mostly the same events, so those of the disc's centre stand for all of it, and
+    alpha is the background of the disc over them.
 
     Parameters
     ----------
-    dataset : MapDataset
+    dataset : MapDataset or MapDatasetOnOff
     radius : float
         Of the disc, in deg.
     expected : array_like, shape (E, ny, nx), optional
-        What b is summed from; the background if not given. The prediction of a fit shows what it has left.
+        What b is summed from; the background if not given. The prediction of a fit shows what it has left. Of no
+        meaning for OFF counts.
+    signal : array_like, shape (E, ny, nx), optional
+        Source counts that are expected anyway, for OFF counts.
 
     Returns
     -------
@@ -130,13 +139,28 @@ def significance_image(
     background = safe_sum(dataset, cube(dataset, "background") if expected is None else expected)
     missing = ~np.isfinite(counts)
     disc = _disc(dataset.geom, radius)
-    n_on = np.rint(fftconvolve(np.where(missing, 0.0, counts), disc, mode="same"))
-    mu = fftconvolve(np.where(missing, 0.0, background), disc, mode="same")
+    n_on = np.maximum(np.rint(_in_disc(counts, disc)), 0.0)
+    mu = _in_disc(background, disc)
     # the transform leaves round-off of the largest value where there is nothing
     usable = ~missing & (mu > 1e-12 * max(float(mu.max(initial=0.0)), 1e-300))
     significance = np.full(counts.shape, np.nan)
-    significance[usable] = CashCountsStatistic(np.maximum(n_on[usable], 0.0), mu[usable]).sqrt_ts
+    counts_off = dataset.array("counts_off")
+    if counts_off is None:
+        significance[usable] = CashCountsStatistic(n_on[usable], mu[usable]).sqrt_ts
+        return significance
+    n_off = safe_sum(dataset, counts_off)
+    usable &= n_off > 0
+    source = np.zeros(counts.shape) if signal is None else _in_disc(safe_sum(dataset, signal), disc)
+    alpha = mu[usable] / n_off[usable]
+    significance[usable] = WStatCountsStatistic(
+        n_on[usable], n_off[usable], alpha, np.maximum(source[usable], 0.0)
+    ).sqrt_ts
     return significance
+
+
+def _in_disc(image: NDArray[np.float64], disc: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over the disc around each pixel; missing pixels count as 0."""
+    return np.asarray(fftconvolve(np.where(np.isfinite(image), image, 0.0), disc, mode="same"))
 
 
 def _disc(geom: WcsGeom, radius: float) -> NDArray[np.float64]:

@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from gammaflow.likelihood import mask_of, npred
+from gammaflow.datasets import FluxPointsDataset, MapDataset, MapDatasetOnOff, SpectrumDataset
+from gammaflow.likelihood import mask_of, npred, npred_signal
 from gammaflow.modeling import Models
 from gammaflow.plot.image import CORRELATION_RADIUS, significance_image
 from gammaflow.plot.sky import plot_map
+from gammaflow.plot.spectrum import plot_flux_points, plot_spectrum
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from gammaflow.datasets import MapDataset
+    Dataset = MapDataset | SpectrumDataset | FluxPointsDataset
 
 _RANGE = 5.0
 
 
 def plot_residuals(
-    dataset: MapDataset, models: Any = None, *, radius: float = CORRELATION_RADIUS, title: str = "Residuals"
+    dataset: Dataset, models: Any = None, *, radius: float = CORRELATION_RADIUS, title: str = "Residuals"
 ) -> Figure:
     """Significance of counts - prediction in a disc around each pixel, and how often each value occurs.
 
@@ -32,7 +34,8 @@ def plot_residuals(
 
     Parameters
     ----------
-    dataset : MapDataset
+    dataset : MapDataset, SpectrumDataset or FluxPointsDataset
+        Of spectra and flux points what `plot_spectrum` and `plot_flux_points` draw.
     models : Models or models, optional
         Sources and background; those of the dataset if not given.
     radius : float
@@ -44,10 +47,16 @@ def plot_residuals(
     matplotlib.figure.Figure
     """
     given = Models(dataset.models if models is None else models)
-    fitted = dataset.with_arrays(
-        mask_safe=mask_of(dataset)
-    )  # what took no part in the fit is not to be judged by it
-    image = significance_image(fitted, radius, expected=npred(dataset, given))
+    if isinstance(dataset, FluxPointsDataset):
+        return plot_flux_points(dataset, given, title=f"{title}: {dataset.name}")
+    if isinstance(dataset, SpectrumDataset):
+        return plot_spectrum(dataset, given, title=f"{title}: {dataset.name}")
+    # what took no part in the fit is not to be judged by it
+    fitted = dataset.with_arrays(mask_safe=mask_of(dataset))
+    if isinstance(dataset, MapDatasetOnOff):
+        image = significance_image(fitted, radius, signal=npred_signal(dataset, given))
+    else:
+        image = significance_image(fitted, radius, expected=npred(dataset, given))
     ny, nx = dataset.geom.shape_image
     height = float(np.clip(6.5 * ny / nx + 0.9, 2.8, 7.0))
     figure = Figure(figsize=(12.0, height), layout="constrained")
