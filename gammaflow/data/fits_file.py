@@ -1,7 +1,7 @@
 """FITS files: read once, inflated once, parsed as far as they are asked for.
 
 Going through `astropy.io.fits.open` for a gzipped file inflates it through Python's file objects,
-and again at every look back; here the bytes are inflated once, and astropy parses the headers.
+and again at every look back; here the bytes are inflated once, and astropy parses the cards that are looked at.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from astropy.io import fits
 
 from gammaflow.data.fits_table import BLOCK, TRUNCATED, FitsTable
+from gammaflow.data.header_cards import CARD, HeaderCards
 from gammaflow.errors import CorruptFileError, MissingFileError, MissingHduError
 
-CARD = 80
 _END = b"END" + b" " * (CARD - 3)
 
 
@@ -129,7 +129,7 @@ class FitsFile:
             # an HDU that is cut off hides all that should follow it
             list(self._tables.values())[-1].check()
 
-    def _header(self, start: int) -> tuple[fits.Header, int]:
+    def _header(self, start: int) -> tuple[HeaderCards, int]:
         end = self.content.find(_END, start)
         while end >= 0 and (end - start) % CARD:
             end = self.content.find(_END, end + 1)
@@ -138,8 +138,8 @@ class FitsFile:
                 f"the file ends within the header of HDU {self._n_hdus}", where=self.path, hint=TRUNCATED
             )
         try:
-            header = fits.Header.fromstring(self.content[start : end + CARD].decode("ascii"))
-        except (UnicodeDecodeError, fits.VerifyError, ValueError) as error:
+            header = HeaderCards(self.content[start : end + CARD].decode("ascii"))
+        except UnicodeDecodeError as error:
             raise CorruptFileError(
                 f"the header of HDU {self._n_hdus} cannot be parsed ({error})",
                 where=self.path,
@@ -167,7 +167,7 @@ def _inflate(content: bytes, where: str) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _data_size(header: fits.Header, where: str) -> int:
+def _data_size(header: HeaderCards, where: str) -> int:
     """Bytes of an HDU's data without padding (FITS 4.0, eq. 2)."""
     try:
         axes = [int(header[f"NAXIS{i}"]) for i in range(1, int(header["NAXIS"]) + 1)]

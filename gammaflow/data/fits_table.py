@@ -17,6 +17,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from gammaflow.data.header_cards import HeaderCards
 from gammaflow.errors import CorruptFileError, MissingHduError, UnitError
 
 BLOCK = 2880  # bytes
@@ -44,14 +45,14 @@ class FitsTable:
         The name the file goes by in messages.
     content : bytes
         The whole file, inflated.
-    header : astropy.io.fits.Header
+    header : HeaderCards
         The extension's header.
     start, data_start, stop : int
         Where in ``content`` its header begins, its data begin and end (without padding).
 
     Attributes
     ----------
-    header : astropy.io.fits.Header
+    header : HeaderCards
         The HDU's header; astropy parses a card when it is looked at.
     name : str
         EXTNAME in upper case, "" if the HDU has none.
@@ -60,7 +61,7 @@ class FitsTable:
     """
 
     def __init__(
-        self, path: str, content: bytes, header: fits.Header, start: int, data_start: int, stop: int
+        self, path: str, content: bytes, header: HeaderCards, start: int, data_start: int, stop: int
     ) -> None:
         self.header = header
         self.name = str(header.get("EXTNAME", "")).strip().upper()

@@ -15,6 +15,9 @@ from gammaflow.datasets.observations import REFERENCE_TIME, ObservationTable, se
 from gammaflow.datasets.partial import SUMS, Partial
 from gammaflow.errors import StackingError
 
+#: What in ``meta`` says whose data they are: those of different instruments cannot be stacked.
+_INSTRUMENT = ("telescope", "instrument")
+
 
 class Accumulator:
     """Adds datasets and partials into arrays of its own; what `lift`, `combine` and `stack` are made of.
@@ -64,7 +67,7 @@ class Accumulator:
         arrays = dataset.addends()
         inner = self._make_room(part.moved(box), tuple(arrays), where)
         self._rows.append(_with_norms(rows, dataset))
-        self._meta = _agreed(self._meta, dataset.meta)
+        self._meta = _agreed(self._meta, dataset.meta or None, where)
         start, stop = dataset.array("gti_start"), dataset.array("gti_stop")
         if start is not None and stop is not None:
             self._gti.append(np.stack([start, stop], axis=1) + shift)
@@ -103,7 +106,7 @@ class Accumulator:
         self._rows.append(partial.observations)
         if partial.gti.size:
             self._gti.append(partial.gti)
-        self._meta = _agreed(self._meta, partial.meta)
+        self._meta = _agreed(self._meta, partial.meta, "partial sums")
         if partial.box is None:
             return
         inner = self._make_room(partial.box, tuple(partial.sums), "partial sums")
@@ -276,11 +279,27 @@ def _require_finite(values: NDArray[Any], where: str) -> None:
         )
 
 
-def _agreed(meta: dict[str, Any] | None, other: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What both say; one that says nothing is not asked."""
-    if not meta or not other:
-        return meta or other
-    return {k: v for k, v in meta.items() if k in other and other[k] == v}
+def _agreed(meta: dict[str, Any] | None, other: dict[str, Any] | None, where: str) -> dict[str, Any] | None:
+    """What both say; None says nothing and is not asked. Of the instrument, what either says.
+
+    Raises
+    ------
+    StackingError
+        When they are of different instruments.
+    """
+    if meta is None or other is None:
+        return other if meta is None else meta
+    instrument: dict[str, Any] = {}
+    for key in _INSTRUMENT:
+        said = [m[key] for m in (meta, other) if key in m]
+        if len(said) == 2 and said[0] != said[1]:
+            raise StackingError(
+                f"its {key} is {said[1]!r}, that of the others {said[0]!r}",
+                where=where,
+                hint="Stack the data of each instrument by themselves, and fit the stacks jointly",
+            )
+        instrument |= {key: said[0]} if said else {}
+    return {k: v for k, v in meta.items() if k in other and other[k] == v} | instrument
 
 
 def _with_norms(rows: ObservationTable, dataset: CountsDataset) -> ObservationTable:

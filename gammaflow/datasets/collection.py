@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from astropy import units as u
-from astropy.table import QTable
+from astropy.coordinates import SkyCoord
+from astropy.table import QTable, Table
 from astropy.time import Time
+from numpy.typing import NDArray
 
 from gammaflow.data import GTI
+from gammaflow.datasets import collection_info, formats
 from gammaflow.datasets.counts_dataset import CountsDataset
 from gammaflow.datasets.dataset import Dataset
 from gammaflow.datasets.dataset_geometry import DatasetGeometry
 from gammaflow.datasets.grouping import GroupBy, groups_of
 from gammaflow.datasets.stacking import stack
-from gammaflow.errors import GammaflowError, GeometryError, ModelError, StackingError
+from gammaflow.errors import GammaflowError, GeometryError, ModelError, StackingError, UnsupportedError
 from gammaflow.modeling import Models, Parameters
 
 
@@ -29,8 +33,8 @@ class DatasetNameError(GammaflowError, KeyError):
         return GammaflowError.__str__(self)
 
 
-class Datasets(Sequence[Any]):
-    """Datasets in a fixed order, each with a name of its own. They may be of different types.
+class Datasets(MutableSequence[Any]):
+    """Datasets in an order, each with a name of its own. They may be of different types.
 
     Parameters
     ----------
@@ -44,16 +48,45 @@ class Datasets(Sequence[Any]):
     """
 
     def __init__(self, datasets: Iterable[Any] = ()) -> None:
-        self._datasets = tuple(datasets)
-        seen: set[str] = set()
-        for dataset in self._datasets:
-            if dataset.name in seen:
-                raise DatasetNameError(
-                    f"two datasets are named {dataset.name!r}",
-                    where="Datasets",
-                    hint="Give each a name of its own",
-                )
-            seen.add(dataset.name)
+        self._datasets: list[Any] = []
+        self.extend(datasets)
+
+    @classmethod
+    def read(cls, filename: str | Path, filename_models: str | Path | None = None) -> Datasets:
+        """Read the datasets that a ``datasets.yaml`` lists, see `gammaflow.io.read_datasets`.
+
+        Parameters
+        ----------
+        filename : str or Path
+            The list.
+        filename_models : str or Path, optional
+            A file of models for them.
+        """
+        found: Datasets = formats.list_format()[0](filename, filename_models)
+        return found
+
+    def write(
+        self,
+        filename: str | Path,
+        filename_models: str | Path | None = None,
+        overwrite: bool = False,
+        *,
+        ending: str = ".fits",
+    ) -> None:
+        """Write each dataset into a file of its own, and a YAML file that lists them.
+
+        Parameters
+        ----------
+        filename : str or Path
+            The list; the datasets are written beside it.
+        filename_models : str or Path, optional
+            Write the models of all datasets there.
+        overwrite : bool
+            Replace what is there.
+        ending : str
+            Format of the datasets, e.g. ``.fits`` or ``.zarr``.
+        """
+        formats.list_format()[1](self, filename, filename_models, ending=ending, overwrite=overwrite)
 
     # A sequence
 
@@ -86,6 +119,54 @@ class Datasets(Sequence[Any]):
         if isinstance(key, slice):
             return Datasets(self._datasets[key])
         return self._datasets[key]
+
+    def __setitem__(self, key: Any, dataset: Any) -> None:
+        place = self._place(key)
+        self._check(dataset, [d for d in self._datasets if d is not self._datasets[place]])
+        self._datasets[place] = dataset
+
+    def __delitem__(self, key: Any) -> None:
+        del self._datasets[key if isinstance(key, slice) else self._place(key)]
+
+    def insert(self, index: int, value: Any) -> None:
+        """Put a dataset before the one at a place.
+
+        Raises
+        ------
+        DatasetNameError
+            When one of the same name is there.
+        """
+        self._check(value, self._datasets)
+        self._datasets.insert(index, value)
+
+    def copy(self) -> Datasets:
+        """Copies of all; models that several share remain shared by the copies."""
+        copied = Datasets(dataset.copy() for dataset in self._datasets)
+        originals = list(self.models)
+        shared = dict(zip(map(id, originals), Models(originals).copy(), strict=True))
+        for dataset, copy in zip(self._datasets, copied, strict=True):
+            own = {id(model): shared[id(model)] for model in dataset.all_models}
+            copy._background_model = own.get(id(dataset.background_model))
+            copy._sky_models = tuple(own[id(model)] for model in dataset.sky_models)
+        return copied
+
+    def _place(self, key: int | str) -> int:
+        return self.index(key) if isinstance(key, str) else int(key)
+
+    @staticmethod
+    def _check(dataset: Any, others: Sequence[Any]) -> None:
+        if not isinstance(dataset, Dataset):
+            raise UnsupportedError(
+                f"this is no dataset but a {type(dataset).__name__}",
+                where="Datasets",
+                hint="Read it first, e.g. with MapDataset.read",
+            )
+        if any(other.name == dataset.name for other in others):
+            raise DatasetNameError(
+                f"two datasets are named {dataset.name!r}",
+                where="Datasets",
+                hint="Give each a name of its own",
+            )
 
     def __len__(self) -> int:
         return len(self._datasets)
@@ -198,25 +279,34 @@ class Datasets(Sequence[Any]):
         return Datasets(parts)
 
     def group_by(
-        self, column: str | Callable[[Any], str], bins: Sequence[float] | None = None
+        self,
+        column: str | Callable[[Any], str],
+        bins: Sequence[Any] | None = None,
+        position: SkyCoord | NDArray[np.float64] | None = None,
     ) -> dict[str, Datasets]:
         """Groups of similar conditions, by their labels.
 
         Parameters
         ----------
         column : str or callable
-            A column of the table of observations or a key of ``meta``, see `GroupBy`; or what gives a dataset's
-            label.
-        bins : sequence of float, optional
+            ``zenith``, ``offset``, ``time``, a column of the table of observations, or a key of ``meta``, see
+            `GroupBy`; or what gives a dataset's label.
+        bins : sequence of float, str, Quantity or Time, optional
             Edges of bins.
+        position : SkyCoord or array, optional
+            What the offset of the pointing is measured from; the region of a spectrum when not given.
         """
         if callable(column):
             groups: dict[str, list[Any]] = {}
             for dataset in self._datasets:
                 groups.setdefault(column(dataset), []).append(dataset)
         else:
-            groups = groups_of(self._datasets, GroupBy(column, tuple(bins or ())))
+            groups = groups_of(self._datasets, GroupBy(column, () if bins is None else tuple(bins), position))
         return {label: Datasets(members) for label, members in groups.items()}
+
+    def to_spectrum_datasets(self, region: Any, containment_correction: bool = False) -> Datasets:
+        """What a region holds of each map, as spectra; see `MapDataset.to_spectrum_dataset`."""
+        return Datasets(d.to_spectrum_dataset(region, containment_correction) for d in self._datasets)
 
     # Stacking
 
@@ -243,12 +333,46 @@ class Datasets(Sequence[Any]):
         return stack(self._datasets, name, geometry)
 
     def stack_groups(
-        self, column: str | Callable[[Any], str], bins: Sequence[float] | None = None
+        self,
+        column: str | Callable[[Any], str],
+        bins: Sequence[Any] | None = None,
+        position: SkyCoord | NDArray[np.float64] | None = None,
     ) -> Datasets:
         """One stacked dataset for each group of `group_by`, named by its label."""
-        return Datasets(group.stack_reduce(label) for label, group in self.group_by(column, bins).items())
+        groups = self.group_by(column, bins, position)
+        return Datasets(group.stack_reduce(label) for label, group in groups.items())
 
     # Telling about them
+
+    @property
+    def is_all_same_type(self) -> bool:
+        """Whether all are of one type."""
+        return len({dataset.tag for dataset in self._datasets}) <= 1
+
+    @property
+    def is_all_same_shape(self) -> bool:
+        """Whether all have the same number of bins and pixels."""
+        return len({dataset.data_shape for dataset in self._datasets}) <= 1
+
+    @property
+    def energy_axes_are_aligned(self) -> bool:
+        """Whether the bins of reconstructed energy of all have the same edges where they overlap."""
+        return collection_info.energy_axes_are_aligned(self._datasets)
+
+    @property
+    def energy_ranges(self) -> tuple[u.Quantity, u.Quantity]:
+        """Lowest and highest energy of each (n,); of flux points without edges those of the points."""
+        return collection_info.energy_ranges(self._datasets)
+
+    @property
+    def gti(self) -> GTI | None:
+        """The good time of all, overlapping and touching intervals merged; None when none has any."""
+        return collection_info.common_gti(self._datasets)
+
+    @property
+    def meta_table(self) -> Table:
+        """One row a dataset: ``NAME``, ``TYPE``, ``OBS_ID``, and what their ``meta`` hold; masked where nothing."""
+        return collection_info.meta_table(self._datasets)
 
     def info_table(self, cumulative: bool = False) -> QTable:
         """One row a dataset: sums over its safe range, see `CountsDataset.info_dict`.
@@ -260,34 +384,10 @@ class Datasets(Sequence[Any]):
         cumulative : bool
             Row n is that of the first n datasets stacked; they must be of one type.
         """
-        counted = [d for d in self._datasets if isinstance(d, CountsDataset)]
-        if not cumulative:
-            rows = [dataset.info_dict() for dataset in counted]
-            columns = list(dict.fromkeys(key for row in rows for key in row))
-            return QTable(rows=[{key: row.get(key, np.nan) for key in columns} for row in rows])
-        rows, total = [], None
-        for dataset in counted:
-            if total is None:
-                total = stack([dataset])
-            else:
-                total.stack(dataset)
-            rows.append(total.info_dict())
-        return QTable(rows=rows)
+        return collection_info.info_table(self._datasets, cumulative)
 
     def __str__(self) -> str:
-        lines = ["Datasets", "--------", ""]
-        for number, dataset in enumerate(self._datasets):
-            names = [model.name for model in dataset.all_models]
-            lines += [
-                f"Dataset {number}: ",
-                "",
-                f"  Type       : {dataset.tag}",
-                f"  Name       : {dataset.name}",
-                f"  Instrument : {dataset.meta.get('instrument', '')}",
-                f"  Models     : {names or ''}",
-                "",
-            ]
-        return "\n".join(lines) + "\n"
+        return collection_info.describe(self._datasets)
 
     def __repr__(self) -> str:
         return f"<Datasets of {len(self)}: {', '.join(self.names[:5])}{', ...' if len(self) > 5 else ''}>"

@@ -10,23 +10,10 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from gammaflow.data import GTI
-from gammaflow.datasets import info, prediction, rebinning, schema
+from gammaflow.datasets import info, labelling, prediction, rebinning, schema
 from gammaflow.datasets.dataset import Dataset
 from gammaflow.datasets.dataset_geometry import DatasetGeometry
-from gammaflow.datasets.labelling import (
-    array_variables,
-    coordinates,
-    geometry_from_xarray,
-    projections,
-    time_variables,
-)
-from gammaflow.datasets.observations import (
-    REFERENCE_TIME,
-    ObservationRow,
-    ObservationTable,
-    parse_reference,
-    reference_string,
-)
+from gammaflow.datasets.observations import ObservationRow, ObservationTable, parse_reference
 from gammaflow.errors import SchemaError, UnsupportedError
 from gammaflow.maps import MapAxis
 from gammaflow.stats import cash
@@ -64,7 +51,7 @@ class CountsDataset(Dataset):
     def __init__(self, data: xr.Dataset, geometry: Any = None, models: Any = None) -> None:
         if geometry is None:
             schema.check(data)
-            geometry = geometry_from_xarray(data)
+            geometry = labelling.geometry_from_xarray(data)
         self.geometry = geometry
         super().__init__(data, models)
         # What one maker hands to the next and nobody else sees; neither copied nor written.
@@ -75,7 +62,7 @@ class CountsDataset(Dataset):
 
     @classmethod
     def _from_checked(cls, data: xr.Dataset) -> Self:
-        return cls(data, geometry_from_xarray(data))
+        return cls(data, labelling.geometry_from_xarray(data))
 
     @classmethod
     def from_arrays(
@@ -117,28 +104,12 @@ class CountsDataset(Dataset):
         SchemaError
             When an array is unknown, of another shape, or of a kind of numbers that would be cut.
         """
-        layout = schema.LAYOUTS[cls.tag]
         cls._check_names(arrays, f"dataset {name}")
         given: dict[str, ArrayLike] = {n: arrays[n] for n in cls.arrays if arrays.get(n) is not None}  # type: ignore[misc]  # None is left out
         if "mask_safe" not in given:
             given["mask_safe"] = np.broadcast_to(np.True_, geometry.shapes["mask_safe"])
-        variables = array_variables(geometry, given, layout)
-        if isinstance(observations, ObservationRow):
-            observations = ObservationTable.from_rows([observations])
-        if "exposure" in variables:
-            if livetime is None:
-                livetime = observations.livetime if observations is not None else np.nan
-            variables["exposure"].attrs["livetime"] = float(livetime)
-        reference = REFERENCE_TIME if gti is None else reference_string(gti.time_reference)
-        times = None if gti is None else (gti.start, gti.stop)
-        variables |= time_variables(reference, times, observations)
-        attrs = {
-            "name": str(name),
-            "dataset_type": cls.tag,
-            "schema_version": schema.SCHEMA_VERSION,
-            "meta": dict(meta or {}),
-        }
-        return cls(xr.Dataset(variables, coords=coordinates(geometry), attrs=attrs), geometry, models)
+        data = labelling.labelled(cls.tag, geometry, name, given, gti, observations, livetime, meta)
+        return cls(data, geometry, models)
 
     @classmethod
     def _empty(cls, geometry: DatasetGeometry, name: str | None, reference_time: str) -> Self:
@@ -196,6 +167,28 @@ class CountsDataset(Dataset):
     def edisp_exposure(self) -> xr.DataArray | None:
         """Weight of the energy dispersion (energy_true, ...), m2 s."""
         return self._labelled("edisp_exposure")
+
+    @property
+    def mask_safe(self) -> xr.DataArray | None:
+        """Safe data range. May be set to a mask of all bins, of pixels, or of energies."""
+        return self._labelled("mask_safe")
+
+    @mask_safe.setter
+    def mask_safe(self, mask: ArrayLike | None) -> None:
+        self._set_mask("mask_safe", mask)
+
+    @property
+    def mask_fit(self) -> xr.DataArray | None:
+        """Bins chosen for the fit, or None. May be set likewise, e.g. to ``geom.energy_mask("0.3 TeV")``."""
+        return self._labelled("mask_fit")
+
+    @mask_fit.setter
+    def mask_fit(self, mask: ArrayLike | None) -> None:
+        self._set_mask("mask_fit", mask)
+
+    def _set_mask(self, name: str, mask: ArrayLike | None) -> None:
+        given = None if mask is None else labelling.spread_mask(mask, self.data_shape, f"dataset {self.name}")
+        self.data = self.with_arrays(**{name: given}).data
 
     @property
     def data_shape(self) -> tuple[int, ...]:
@@ -285,8 +278,7 @@ class CountsDataset(Dataset):
         npred = self.npred()
         if npred is None:
             raise UnsupportedError("it predicts nothing", where=f"dataset {self.name}", hint="Set models")
-        drawn = np.random.default_rng(random_state).poisson(npred.values)
-        self.data = self.with_arrays(counts=drawn).data
+        self.data = self.with_arrays(counts=np.random.default_rng(random_state).poisson(npred.values)).data
 
     # Other datasets from this one
 
@@ -294,7 +286,7 @@ class CountsDataset(Dataset):
         """The same dataset with some arrays replaced, the others shared; None removes one."""
         self._check_names(arrays, f"dataset {self.name}")
         given = {k: v for k, v in arrays.items() if v is not None}
-        fresh = array_variables(self.geometry, given, schema.LAYOUTS[self.tag])
+        fresh = labelling.array_variables(self.geometry, given, schema.LAYOUTS[self.tag])
         if "exposure" in fresh:
             fresh["exposure"].attrs["livetime"] = self.livetime
         if len(fresh) == len(arrays) and all(name in self.data.variables for name in fresh):
@@ -303,8 +295,7 @@ class CountsDataset(Dataset):
             for name, variable in fresh.items():
                 data.variables[name].data = variable.data
         else:
-            gone = [k for k, v in arrays.items() if v is None]
-            data = self.data.drop_vars(gone, errors="ignore").assign(fresh)
+            data = self.data.drop_vars([n for n in arrays if n not in given], errors="ignore").assign(fresh)
         dataset = type(self)(data, self.geometry)._with_models_of(self)
         dataset._workspace = self._workspace
         return dataset
@@ -336,7 +327,7 @@ class CountsDataset(Dataset):
 
     def part(self, geometry: DatasetGeometry, name: str | None, **slices: slice) -> Self:
         """Views of some bins or pixels, which ``geometry`` describes."""
-        data = self.data.isel(slices, missing_dims="ignore").assign_coords(projections(geometry))
+        data = self.data.isel(slices, missing_dims="ignore").assign_coords(labelling.projections(geometry))
         data.attrs = {**self.data.attrs, "name": name or self.name}
         return type(self)(data, geometry)._with_models_of(self)
 

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import xarray as xr
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from gammaflow.data import GTI
 from gammaflow.datasets import formats, schema
 from gammaflow.datasets.observations import REFERENCE_TIME, parse_reference
 from gammaflow.errors import SchemaError, UnsupportedError
-from gammaflow.modeling import FoVBackgroundModel, Models, Parameters, SkyModel
+from gammaflow.modeling import FoVBackgroundModel, Models, Parameters, SkyModel, TemplateNPredModel
 
 _TYPES: dict[str, type[Dataset]] = {}
 
@@ -37,7 +38,7 @@ class Dataset(ABC):
     """
 
     tag: ClassVar[str] = ""
-    stat_type: ClassVar[str] = ""
+    stat_type: str = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -181,9 +182,17 @@ class Dataset(ABC):
                 where=f"dataset {self.name}",
                 hint=f"The background of a {self.tag} is not modelled",
             )
+        template = next((m for m in sources if isinstance(m, TemplateNPredModel)), None)
+        if template is not None and not self._takes_given_counts:
+            raise UnsupportedError(
+                f"a template of counts, {template.name!r}",
+                where=f"dataset {self.name}",
+                hint=f"Such a template is for maps, not for a {self.tag}",
+            )
         self._background_model, self._sky_models = background, tuple(sources)
 
     _takes_background_model: ClassVar[bool] = True
+    _takes_given_counts: ClassVar[bool] = False
 
     @property
     def background_model(self) -> FoVBackgroundModel | None:
@@ -287,15 +296,74 @@ class Dataset(ABC):
         return dataset
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write to a file; the ending says the format (``.zarr``)."""
+        """Write to a file, with the background model; the ending says the format.
+
+        ====================  ==================================================================================
+        ending                what is written
+        ====================  ==================================================================================
+        ``.zarr``             a Zarr group; every type
+        ``.fits .fits.gz``    FITS as Gammapy has it: GADF sky maps, or a GADF table of flux points; every type
+        ``.pha``              OGIP spectra (PHA, and ARF, RMF and BKG beside it); ON/OFF spectra
+        ``.ecsv``             a GADF table of flux points as text; flux points
+        ====================  ==================================================================================
+
+        Parameters
+        ----------
+        path : str or Path
+            The file. More endings may be registered, see `gammaflow.datasets.formats`.
+        overwrite : bool
+            Replace what is there.
+
+        Raises
+        ------
+        UnsupportedError
+            When the ending is not known, or the dataset has no place in the format.
+        StorageError
+            When it cannot be written: something is there, no space, no permission.
+        """
         formats.writer(path)(self, Path(path), overwrite)
 
+    def to_hdulist(self) -> fits.HDUList:
+        """The HDUs of the FITS file that `write` makes of counts; UnsupportedError for flux points."""
+        return formats.hdu_format()[1](self)
+
     @classmethod
-    def read(cls, path: str | Path) -> Self:
-        """Read from a file; the ending says the format (``.zarr``)."""
-        dataset = formats.reader(path)(Path(path))
+    def from_hdulist(cls, hdulist: fits.HDUList, name: str | None = None) -> Self:
+        """The dataset of counts that HDUs hold, as `to_hdulist` or Gammapy makes them; errors as for `read`."""
+        return cls._named(formats.hdu_format()[0](hdulist), name, "HDU list")
+
+    @classmethod
+    def read(cls, path: str | Path, name: str | None = None) -> Self:
+        """Read from a file; the ending says the format, see `write`.
+
+        FITS files may be those of others: sky maps, PHA files of ON/OFF spectra (with the ARF, RMF and BKG files that
+        they name), tables of flux points.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        name : str, optional
+            Of the dataset; as the file has it when not given.
+
+        Raises
+        ------
+        MissingFileError, MissingHduError, CorruptFileError, UnitError
+            When there is no such file, it lacks something or is damaged, or units are of another kind.
+        UnsupportedError
+            When the ending is not known, or the file holds what cannot be used here.
+        SchemaError
+            When it holds another type than that of this class.
+        """
+        return cls._named(formats.reader(path)(Path(path)), name, str(path))
+
+    @classmethod
+    def _named(cls, dataset: Any, name: str | None, where: str) -> Self:
+        """What was read, if it is of this type, under the name that was asked for."""
         if not isinstance(dataset, cls):
-            raise SchemaError([f"it holds a {type(dataset).__name__}, not a {cls.__name__}"], where=str(path))
+            raise SchemaError([f"it holds a {type(dataset).__name__}, not a {cls.__name__}"], where=where)
+        if name is not None:
+            dataset.data.attrs["name"] = str(name)
         return dataset
 
 

@@ -182,7 +182,9 @@ class MapDatasetGeometry(DatasetGeometry):
         geom = self.image.to_cube([energy])
         return replace(self, geom=geom, energy_axis_true=energy_true or self.energy_axis_true)
 
-    def cutout(self, position: SkyCoord | NDArray[np.float64], width: object) -> MapDatasetGeometry:
+    def cutout(
+        self, position: SkyCoord | NDArray[np.float64], width: object, mode: str = "trim"
+    ) -> MapDatasetGeometry:
         """The part around a position, map and response grid each on their own pixels.
 
         Parameters
@@ -190,15 +192,19 @@ class MapDatasetGeometry(DatasetGeometry):
         position : SkyCoord or ndarray
             Centre; a unit vector (3,) is ICRS.
         width : float [deg], str or Quantity; or a pair of them
-            Width, or widths along longitude and latitude. What sticks out of the map is trimmed.
+            Width, or widths along longitude and latitude.
+        mode : {"trim", "strict"}
+            What sticks out of the map is trimmed, or an error. The response grid is trimmed.
 
         Raises
         ------
         NoOverlapError
             When nothing of the map is left.
+        GeometryError
+            When something sticks out that must not.
         """
         return MapDatasetGeometry(
-            self.geom.cutout(position, width),
+            self.geom.cutout(position, width, mode=mode),
             self.energy_axis_true,
             self.rad_axis,
             self.migra_axis,

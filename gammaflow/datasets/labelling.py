@@ -10,16 +10,52 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from gammaflow.data import GTI
 from gammaflow.datasets import schema
 from gammaflow.datasets.dataset_geometry import DatasetGeometry
 from gammaflow.datasets.geometry import MapDatasetGeometry, geom_from_cards
-from gammaflow.datasets.observations import ObservationTable
+from gammaflow.datasets.observations import (
+    REFERENCE_TIME,
+    ObservationRow,
+    ObservationTable,
+    reference_string,
+)
 from gammaflow.datasets.spectrum_geometry import SpectrumDatasetGeometry, region_from_attrs
 from gammaflow.errors import SchemaError
 from gammaflow.maps import MapAxis
 
 #: What is said about variables that all types share.
 _COMMON = schema.LAYOUTS["MapDatasetOnOff"]
+
+
+def labelled(
+    kind: str,
+    geometry: DatasetGeometry,
+    name: str,
+    arrays: Mapping[str, ArrayLike],
+    gti: GTI | None,
+    observations: ObservationTable | ObservationRow | None,
+    livetime: float | None,
+    meta: Mapping[str, Any] | None,
+) -> xr.Dataset:
+    """A dataset of counts of a type (``kind``), on the schema, from plain arrays; see `CountsDataset.from_arrays`."""
+    variables = array_variables(geometry, arrays, schema.LAYOUTS[kind])
+    if isinstance(observations, ObservationRow):
+        observations = ObservationTable.from_rows([observations])
+    if "exposure" in variables:
+        if livetime is None:
+            livetime = observations.livetime if observations is not None else np.nan
+        variables["exposure"].attrs["livetime"] = float(livetime)
+    reference = REFERENCE_TIME if gti is None else reference_string(gti.time_reference)
+    times = None if gti is None else (gti.start, gti.stop)
+    variables |= time_variables(reference, times, observations)
+    attrs = {
+        "name": str(name),
+        "dataset_type": kind,
+        "schema_version": schema.SCHEMA_VERSION,
+        "meta": dict(meta or {}),
+    }
+    return xr.Dataset(variables, coords=coordinates(geometry), attrs=attrs)
 
 
 def array_variables(
@@ -140,3 +176,23 @@ def _axis(data: xr.Dataset, name: str) -> MapAxis:
     edges = np.append(data.variables[f"{name}_min"].values, data.variables[f"{name}_max"].values[-1])
     attrs = data.variables[name].attrs
     return MapAxis(edges, name, unit=attrs.get("units", ""), interp=attrs.get("interp", "lin"))
+
+
+def spread_mask(mask: ArrayLike, shape: tuple[int, ...], where: str) -> NDArray[Any]:
+    """A mask of all bins from one of all bins, of pixels, or of energies (the first dimension).
+
+    Raises
+    ------
+    SchemaError
+        When it is none of them.
+    """
+    given = np.asarray(mask)
+    if given.shape == shape[:1]:
+        given = given.reshape(-1, *(1,) * (len(shape) - 1))
+    try:
+        return np.broadcast_to(given, shape).copy()
+    except ValueError as error:
+        raise SchemaError(
+            [f"a mask of shape {given.shape}, should be {shape}, or that of its pixels or energies"],
+            where=where,
+        ) from error

@@ -40,6 +40,7 @@ class MapDataset(CountsDataset):
         "edisp",
         "edisp_exposure",
     )
+    _takes_given_counts: ClassVar[bool] = True
     geometry: MapDatasetGeometry
 
     @classmethod
@@ -103,7 +104,11 @@ class MapDataset(CountsDataset):
         return self._labelled("psf_exposure")
 
     def cutout(
-        self, position: SkyCoord | NDArray[np.float64], width: object, name: str | None = None
+        self,
+        position: SkyCoord | NDArray[np.float64],
+        width: object,
+        mode: str = "trim",
+        name: str | None = None,
     ) -> Self:
         """The part around a position; its arrays are views of this dataset's.
 
@@ -112,7 +117,9 @@ class MapDataset(CountsDataset):
         position : SkyCoord or ndarray
             Centre; a unit vector (3,) is ICRS.
         width : float [deg], str or Quantity; or a pair of them
-            Width, or widths along longitude and latitude. What sticks out of the map is trimmed.
+            Width, or widths along longitude and latitude.
+        mode : {"trim", "strict"}
+            What sticks out of the map is trimmed, or an error.
         name : str, optional
             Name of the cutout, the same when not given.
 
@@ -120,8 +127,10 @@ class MapDataset(CountsDataset):
         ------
         NoOverlapError
             When nothing of the map is left.
+        GeometryError
+            When something sticks out that must not.
         """
-        geometry = self.geometry.cutout(position, width)
+        geometry = self.geometry.cutout(position, width, mode)
         box = geometry.box_in(self.geometry)
         (y, x), (y_irf, x_irf) = box.image, box.irf
         return self.part(geometry, name, y=y, x=x, y_irf=y_irf, x_irf=x_irf)

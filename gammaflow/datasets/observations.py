@@ -133,7 +133,8 @@ class ObservationTable:
         """Rows sorted by (tstart, obs_id): an order that does not depend on how they came together."""
         if len(self) < 2:
             return self
-        order = np.lexsort((self["obs_id"], self["tstart"]))
+        # Whether a row is in use decides between those of one observation that was reduced twice
+        order = np.lexsort((self["used"], self["obs_id"], self["tstart"]))
         return ObservationTable({name: a[order] for name, a in self.columns.items()})
 
     @property

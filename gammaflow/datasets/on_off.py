@@ -18,6 +18,9 @@ from gammaflow.stats import wstat, wstat_mu_bkg
 
 _EXTRA = ("counts_off", "acceptance", "acceptance_off")
 
+#: Where in ``meta`` the OFF regions of a spectrum are, in DS9's notation.
+OFF_REGIONS = "off_regions"
+
 
 class OnOffDataset(CountsDataset):
     """What maps and spectra of ON and OFF counts have in common.

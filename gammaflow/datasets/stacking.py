@@ -31,6 +31,14 @@ are carried, and make the acceptance :math:`A_k`, the OFF counts :math:`N_k`, an
 :math:`A_k N_k / B_k`, so that the background :math:`B_k` is that of the operands. In bins without OFF counts
 the latter is :math:`A_k \sum N / \sum B`, with sums over all bins.
 
+Early versions of this rule set the stacked acceptance to one and scaled that of OFF: alpha, the background and the
+statistic are the same.
+
+One number differs from Gammapy 2.1's on purpose: the weights :math:`w_{jk}` of the dispersion are the mask of that very
+energy, at the nearest pixel. There the mask is interpolated between energies as well, and extrapolated beyond the map,
+and whatever comes out above zero counts as safe: rounding then lets a masked energy beside a safe one into the stacked
+dispersion. Where all runs agree on an energy, the two are equal.
+
 Good time intervals are united. A dataset without one safe bin adds nothing to any sum, nor its time, but
 its observations stay listed, with ``used`` False. Rows are put in the order of (tstart, obs_id), so that
 they do not depend on the grouping; float sums are taken in the order of the operands: the same grouping

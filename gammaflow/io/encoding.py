@@ -5,8 +5,10 @@ cut or altered is noticed. Small arrays are not compressed. All chunks are writt
 nothing but the fill value: a missing one is a fault, never a silent zero. The names of all variables and
 the CRC32C of their chunks stand in the group's attribute ``crc32c``.
 
-Everything goes through zarr-python, on a store in memory; metadata and chunks of small arrays are kept from
-one group to the next, and all runs in one thread: that more than halves the time.
+Metadata are made by zarr-python, and it reads everything, on a store in memory. Chunks are made by the codecs
+themselves, bit by bit what zarr-python makes of them, without a task for each codec of each array. Metadata and
+chunks of small arrays are kept from one group to the next, and all runs in one thread. Together that takes a
+third of the time.
 """
 
 from __future__ import annotations
@@ -15,17 +17,18 @@ import asyncio
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Coroutine, Hashable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar
 
+import google_crc32c
 import numpy as np
 import xarray as xr
 import zarr
+from numcodecs import blosc
 from numpy.typing import NDArray
-from zarr.abc.buffer import Buffer
 from zarr.buffer import cpu, default_buffer_prototype
 from zarr.storage import MemoryStore, StorePath
 
@@ -39,7 +42,7 @@ EMPTY: Final = "00000000"
 
 _T = TypeVar("_T")
 _METADATA: Final = "zarr.json"
-_BLOSC: Final = {"cname": "lz4", "clevel": 5, "shuffle": "shuffle", "blocksize": 0}
+_BLOSC: Final[dict[str, Any]] = {"cname": "lz4", "clevel": 5, "shuffle": "shuffle", "blocksize": 0}
 _FILL: Final[dict[str, object]] = {"f": 0.0, "i": 0, "b": False}
 _CONFIG: Final[Any] = {"order": "C", "write_empty_chunks": True}
 
@@ -54,37 +57,52 @@ class EncodedGroup:
 
 def encode(data: xr.Dataset) -> EncodedGroup:
     """The files of a group that holds ``data``. The same values give the same bytes."""
-    buffers: dict[str, Buffer] = {}
-    store, work = MemoryStore(buffers), []
-    chunks: dict[str, str | None] = {}
-    fresh: dict[str, tuple[_Spec, bytes]] = {}
+    files: dict[str, memoryview] = {}
+    digest: dict[str, str] = {}
+    large: list[tuple[str, str, NDArray[Any]]] = []
     for name, variable in data.variables.items():
-        values = np.ascontiguousarray(variable.values).reshape(
-            variable.shape
-        )  # a scalar comes back as a vector
+        # a scalar comes back as a vector
+        values = np.ascontiguousarray(variable.values).reshape(variable.shape)
         spec = _Spec(str(name), variable.dims, values.shape, str(values.dtype), _json(variable.attrs))
-        metadata, text = _metadata(spec)
-        buffers[f"{name}/{_METADATA}"] = text
-        chunks[spec.name] = f"{name}/{metadata.encode_chunk_key((0,) * values.ndim)}" if values.size else None
-        if values.nbytes < COMPRESS_FROM:
-            small = (spec, values.tobytes())
-            known = _SMALL_CHUNKS.get(small)
-            if known is not None:
-                buffers[str(chunks[spec.name])] = known
-                continue
-            fresh[spec.name] = small
-        work.append((zarr.AsyncArray(metadata, StorePath(store, spec.name), _CONFIG), values))
-    _run(_set_all(work))
-    for name, small in fresh.items():
-        if chunks[name] is not None:
-            _SMALL_CHUNKS.put(small, buffers[str(chunks[name])])
-    files = {key: memoryview(cast(Any, buffer.as_numpy_array())) for key, buffer in sorted(buffers.items())}
-    # The codec leaves its checksum in the last four bytes.
-    digest = {n: EMPTY if key is None else bytes(files[key][:-5:-1]).hex() for n, key in chunks.items()}
+        files[f"{name}/{_METADATA}"], chunk_key = _metadata(spec)
+        key = f"{name}/{chunk_key}"
+        if not values.size:
+            digest[spec.name] = EMPTY
+        elif values.nbytes < COMPRESS_FROM:
+            content = values.tobytes()
+            known = _SMALL_CHUNKS.get((spec, content))
+            if known is None:
+                known = _with_checksum(_little_endian(values).tobytes())
+                _SMALL_CHUNKS.put((spec, content), known)
+            files[key], digest[spec.name] = known
+        else:
+            large.append((spec.name, key, values))
+    for name, key, chunk in _off_the_main_thread(lambda: [(n, k, _compressed(v)) for n, k, v in large]):
+        files[key], digest[name] = chunk
+    digest = {str(name): digest[str(name)] for name in data.variables}
     attributes = {**data.attrs, "coordinates": " ".join(sorted(map(str, data.coords))), "crc32c": digest}
     group = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+    files = dict(sorted(files.items()))
     files[_METADATA] = memoryview(_json(group).encode())
     return EncodedGroup(files, digest)
+
+
+def _compressed(values: NDArray[Any]) -> tuple[memoryview, str]:
+    """The chunk of an array, by the codecs that its metadata name: bytes, blosc, crc32c."""
+    body = blosc.compress(
+        _little_endian(values).reshape(-1), _BLOSC["cname"].encode(), _BLOSC["clevel"], blosc.SHUFFLE, 0
+    )
+    return _with_checksum(body)
+
+
+def _little_endian(values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(values.dtype.newbyteorder("<"), copy=False)
+
+
+def _with_checksum(body: bytes) -> tuple[memoryview, str]:
+    """Bytes with their CRC32C behind them, little endian, and the same as hex digits."""
+    checksum = google_crc32c.value(body)
+    return memoryview(b"".join((body, checksum.to_bytes(4, "little")))), f"{checksum:08x}"
 
 
 def decode(files: Mapping[str, bytes], where: str) -> xr.Dataset:
@@ -186,9 +204,11 @@ class _Spec:
 
 
 @lru_cache(maxsize=512)
-def _metadata(spec: _Spec) -> tuple[Any, Buffer]:
+def _metadata(spec: _Spec) -> tuple[memoryview, str]:
+    """The text of an array's metadata, and the name of its one chunk."""
     array = zarr.AsyncArray(spec.to_dict(), StorePath(MemoryStore(), spec.name))  # type: ignore[call-overload]  # JSON
-    return array.metadata, array.metadata.to_buffer_dict(default_buffer_prototype())[_METADATA]
+    text = array.metadata.to_buffer_dict(default_buffer_prototype())[_METADATA].to_bytes()
+    return memoryview(text), array.metadata.encode_chunk_key((0,) * len(spec.shape))
 
 
 class _Recent(Generic[_T]):
@@ -210,7 +230,7 @@ class _Recent(Generic[_T]):
             self._things.popitem(last=False)
 
 
-_SMALL_CHUNKS: Final[_Recent[Buffer]] = _Recent(256)
+_SMALL_CHUNKS: Final[_Recent[tuple[memoryview, str]]] = _Recent(256)
 _SMALL_VALUES: Final[_Recent[NDArray[Any]]] = _Recent(256)
 
 
@@ -229,12 +249,6 @@ def _parsed(text: bytes, where: str) -> Any:
 def _chunk_keys(array: zarr.AsyncArray[Any]) -> list[str]:
     grid = [range(-(-n // c)) for n, c in zip(array.shape, array.chunks, strict=True)]
     return [array.metadata.encode_chunk_key(i) for i in np.ndindex(*(len(g) for g in grid))]
-
-
-async def _set_all(work: Sequence[tuple[zarr.AsyncArray[Any], NDArray[Any]]]) -> None:
-    for array, values in work:
-        if values.size:
-            await array.setitem(Ellipsis, values)
 
 
 async def _get_all(
@@ -272,11 +286,19 @@ class _Inline(ThreadPoolExecutor):
         return future
 
 
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run zarr's coroutines to the end, never in the main thread.
+def _off_the_main_thread(work: Callable[[], _T]) -> _T:
+    """Run it in another thread than the main one: there blosc would use threads of its own, whose order decides
+    how a chunk is laid out.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
 
-    There blosc would use threads of its own, whose order decides how the chunk is laid out; and there may be
-    a running loop, as in a notebook.
+
+def _run(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run zarr's coroutines to the end, never in the main thread, where there may be a running loop, as in a
+    notebook.
     """
     if threading.current_thread() is not threading.main_thread():
         try:

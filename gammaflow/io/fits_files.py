@@ -40,9 +40,9 @@ class FitsDocument:
         It is no FITS file, or is cut off.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, content: bytes | None = None) -> None:
         self.path = str(path)
-        self._file = FitsFile.read(path)
+        self._file = FitsFile.read(path) if content is None else FitsFile(self.path, content)
         # Parsed to the end: that a file is cut off is to be said first, whatever is asked for.
         extensions = self._file.tables()
         content = self._file.content

@@ -20,7 +20,8 @@ from gammaflow.io.fits_axes import FileAxis, axes_hdu, axis_cards, read_axes
 from gammaflow.io.fits_files import FitsDocument
 from gammaflow.maps import MapAxis, RegionGeom, WcsGeom
 
-_PURE_NUMBERS = ("", "ct", "count", "counts")
+#: Units that are none.
+PURE_NUMBERS = ("", "ct", "count", "counts")
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def read_map(document: FitsDocument, name: str, unit: str = "") -> FileMap:
 def _factor(found: str | None, unit: str, where: str) -> float:
     if unit:
         return unit_factor(found or None, unit, where)
-    if (found or "") not in _PURE_NUMBERS:
+    if (found or "") not in PURE_NUMBERS:
         raise UnitError(
             f"the unit is {found!r}, a pure number is needed", where=where, hint="Correct BUNIT in the file"
         )

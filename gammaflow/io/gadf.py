@@ -7,6 +7,7 @@ gamma-astro-data-formats, "Sky maps"; names of the HDUs as Gammapy has them.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from gammaflow.io.fits_maps import FileMap, map_hdus, read_map, spectrum_hdus
 from gammaflow.io.fits_psf import psf_on_grid
 from gammaflow.io.fits_record import Record
 from gammaflow.io.fits_rows import read_gti, read_observations, row_hdus, single_observation
+from gammaflow.io.off_regions import off_meta, off_regions
 from gammaflow.maps import MapAxis, RegionGeom, WcsGeom
 
 _VARIABLES = {**LAYOUTS["MapDatasetOnOff"].variables, **LAYOUTS["MapDataset"].variables}
@@ -67,11 +69,16 @@ def write_gadf(dataset: Dataset, path: str | Path, *, overwrite: bool = False) -
     StorageError
         When it cannot be written: something is there, no space, no permission.
     """
+    return write_fits(to_hdulist(dataset, str(path)), Path(path), overwrite=overwrite)
+
+
+def to_hdulist(dataset: Dataset, where: str = "") -> fits.HDUList:
+    """The HDUs of a dataset of counts in the GADF sky-map format; errors as for `write_gadf`."""
     if not isinstance(dataset, CountsDataset):
         raise UnsupportedError(
             f"a {dataset.tag} is not written in this format",
-            where=str(path),
-            hint="Choose a name that ends on .zarr",
+            where=where or f"dataset {dataset.name}",
+            hint="Write it with `write_flux_points`, or to a name that ends on .zarr",
         )
     primary = fits.PrimaryHDU()
     primary.header["NAME"] = dataset.name
@@ -84,7 +91,14 @@ def write_gadf(dataset: Dataset, path: str | Path, *, overwrite: bool = False) -
     hdus += row_hdus(dataset)
     # The record comes first: it tells what is missing from a file that was cut off.
     record = Record.of(dataset, hdus).to_hdu()
-    return write_fits([primary, record, *hdus], Path(path), overwrite=overwrite)
+    return fits.HDUList([primary, record, *hdus])
+
+
+def from_hdulist(hdulist: fits.HDUList) -> Any:
+    """The dataset of counts that some HDUs hold; errors as for `read_gadf`."""
+    buffer = io.BytesIO()
+    hdulist.writeto(buffer, output_verify="exception")
+    return read_gadf(FitsDocument("HDU list", buffer.getvalue()))
 
 
 def _array_hdus(dataset: CountsDataset, name: str, values: NDArray[Any]) -> list[Any]:
@@ -93,7 +107,8 @@ def _array_hdus(dataset: CountsDataset, name: str, values: NDArray[Any]) -> list
     values = values.reshape(*(axis.nbin for axis in reversed(axes)), *values.shape[-2:])
     unit = _VARIABLES[name].units
     if isinstance(geometry, SpectrumDatasetGeometry):
-        return spectrum_hdus(name.upper(), values, geometry.geom, axes, unit)
+        region = off_regions(dataset) if name in ("counts_off", "acceptance_off") else None
+        return spectrum_hdus(name.upper(), values, region or geometry.geom, axes, unit)
     assert isinstance(geometry, MapDatasetGeometry)  # there are two kinds
     geom = geometry.geom_irf if name.startswith(("psf", "edisp")) else geometry.image
     livetime = dataset.livetime
@@ -163,9 +178,14 @@ def read_gadf(path: str | Path | FitsDocument) -> Any:
         observations=observations,
         livetime=livetime,
         models=record.background_model() if record else None,
-        meta=record.meta if record else {},
+        meta=record.meta if record else _off_meta(maps),
         **arrays,
     )
+
+
+def _off_meta(maps: Mapping[str, FileMap]) -> dict[str, str]:
+    on, off = (maps[n].geom if n in maps else None for n in ("counts", "counts_off"))
+    return off_meta(on, off) if isinstance(on, RegionGeom) and isinstance(off, RegionGeom) else {}
 
 
 def _kind(maps: Mapping[str, FileMap], is_map: bool, record: Record | None, document: FitsDocument) -> str:

@@ -17,12 +17,20 @@ from numpy.typing import NDArray
 from gammaflow.data.fits_table import FitsTable
 from gammaflow.datasets import Dataset, SpectrumDatasetGeometry, SpectrumDatasetOnOff
 from gammaflow.datasets.labelling import geometry_from_dict
-from gammaflow.errors import CorruptFileError, DataError, MissingHduError, UnsupportedError
+from gammaflow.errors import (
+    CorruptFileError,
+    DataError,
+    GeometryError,
+    MissingHduError,
+    UnitError,
+    UnsupportedError,
+)
 from gammaflow.io.fits_files import ENDINGS, FitsDocument, refuse_existing, write_fits
-from gammaflow.io.fits_maps import read_region, region_hdus
+from gammaflow.io.fits_maps import PURE_NUMBERS, read_region, region_hdus
 from gammaflow.io.fits_record import Record
 from gammaflow.io.fits_rows import read_gti, read_observations, row_hdus, single_observation
 from gammaflow.io.gadf import as_stored
+from gammaflow.io.off_regions import off_meta, off_regions
 from gammaflow.io.ogip_response import arf_hdu, ebounds_hdu, read_arf, read_bounds, read_rmf, rmf_hdu
 from gammaflow.maps import MapAxis
 
@@ -57,7 +65,8 @@ def write_ogip(dataset: Dataset, path: str | Path, *, overwrite: bool = False) -
     Parameters
     ----------
     dataset : SpectrumDatasetOnOff
-        With exposure, acceptance and livetime, its energy dispersion as a kernel.
+        With exposure, acceptance and livetime, its energy dispersion as a kernel. OFF regions in its ``meta`` go into
+        the extension ``REGION`` of the BKG file.
     path : str or Path
         The PHA file; the others are named after it, see `OgipFiles`. There is no BKG file without OFF counts, and
         no RMF file without energy dispersion.
@@ -106,7 +115,9 @@ def write_ogip(dataset: Dataset, path: str | Path, *, overwrite: bool = False) -
         size += write_fits(hdus, files.rmf, overwrite=overwrite)
     if off is not None:
         table = _spectrum_hdu(dataset, "BKG", off, dataset.array("acceptance_off"), files)
-        size += write_fits([fits.PrimaryHDU(), table, bounds.copy()], files.bkg, overwrite=overwrite)
+        region = off_regions(dataset)
+        shapes = [] if region is None else region_hdus(region, "REGION")
+        size += write_fits([fits.PrimaryHDU(), table, bounds.copy(), *shapes], files.bkg, overwrite=overwrite)
     table = _spectrum_hdu(dataset, "TOTAL", counts, acceptance, files)
     rows = [*region_hdus(geometry.geom, "REGION"), *row_hdus(dataset)]
     record = Record.of(dataset, rows).to_hdu()
@@ -201,13 +212,23 @@ def read_ogip(path: str | Path | FitsDocument) -> SpectrumDatasetOnOff:
     if response is not None:
         arrays["edisp"] = read_rmf(response, true, energy)
         arrays["edisp_exposure"] = exposure if weight is None else weight
+    geom, meta = read_region(document, "REGION"), {}
     off = _companion(table, "BACKFILE", document)
     if off is not None:
+        meta = off_meta(geom, read_region(off, "REGION"))
         measured = off.table("SPECTRUM")
+        if "EBOUNDS" in off:
+            off_bounds = off.table("EBOUNDS")
+            difference = read_bounds(off_bounds, "E_MIN", "E_MAX", "energy").difference(energy)
+            if difference is not None:
+                raise GeometryError(
+                    f"its energies are not those of the spectrum: {difference}",
+                    where=off_bounds.where,
+                    hint="ON and OFF counts need the same channels",
+                )
         arrays["counts_off"] = _counts("counts_off", measured, energy)
         # The ratio is one where both were taken at the same time.
         arrays["acceptance_off"] = _scale(measured) * (_exposure(measured, livetime) / livetime)
-    geom = read_region(document, "REGION")
     if isinstance(known, SpectrumDatasetGeometry) and known.geom.region_difference(geom) is None:
         geom = known.geom.to_image()
     name = record.name if record else str(table.header.get("OBS_ID", Path(document.path).stem))
@@ -221,7 +242,7 @@ def read_ogip(path: str | Path | FitsDocument) -> SpectrumDatasetOnOff:
         gti=gti,
         observations=observations,
         livetime=record.livetime if record else livetime,
-        meta=record.meta if record else {},
+        meta=record.meta if record else meta,
         **arrays,
     )
 
@@ -243,7 +264,18 @@ def _companion(table: FitsTable, card: str, document: FitsDocument) -> FitsDocum
 
 
 def _counts(name: str, table: FitsTable, energy: MapAxis) -> NDArray[Any]:
+    if "COUNTS" not in table and "RATE" in table:
+        raise UnsupportedError(
+            "it holds rates, not counts", where=table.where, hint="Only counts have the statistic of counts"
+        )
     values = np.asarray(table.column("COUNTS"))
+    unit = table.unit("COUNTS") or ""
+    if unit not in PURE_NUMBERS:
+        raise UnitError(
+            f"the unit of COUNTS is {unit!r}, a pure number is needed",
+            where=f"{table.where}.COUNTS",
+            hint="Correct TUNIT in the file",
+        )
     if values.dtype.kind not in "iuf":
         raise CorruptFileError(f"counts of type {values.dtype}", where=table.where, hint="Check the file")
     if values.shape != (energy.nbin,):

@@ -86,7 +86,7 @@ class Irf:
 
     def _init_common(self, meta: Mapping[str, Any] | fits.Header | None, is_pointlike: bool) -> None:
         self.is_pointlike = is_pointlike
-        self._header = meta if isinstance(meta, fits.Header) else None
+        self._header = meta if hasattr(meta, "cards") else None  # parsed when it is asked for
         self._meta: dict[str, Any] | None = None if self._header is not None else dict(meta or {})
         self._prepared: OrderedDict[Hashable, Any] = OrderedDict()
 

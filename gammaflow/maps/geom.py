@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from astropy.wcs import WCS
 from numpy.typing import ArrayLike, NDArray
 
 from gammaflow.errors import GeometryError, NoOverlapError
@@ -24,24 +22,19 @@ from gammaflow.maps.alignment import (
 )
 from gammaflow.maps.angles import check_width, pair_deg
 from gammaflow.maps.axis import MapAxis
-from gammaflow.maps.frames import (
-    frame_matrix,
-    lonlat_to_vectors,
-    position_lonlat,
-    position_vector,
-    rotate,
-    vectors_to_lonlat,
-)
+from gammaflow.maps.frames import position_lonlat, position_vector, vectors_to_lonlat
 from gammaflow.maps.pixel_arrays import PixelWindow
 from gammaflow.maps.projection import SkyProjection
 from gammaflow.maps.region_mask import RegionLike, region_mask
+from gammaflow.maps.sky_mask import SkyMask
+from gammaflow.maps.sky_pixels import SkyPixels
 
 _MAX_PIXELS = 2**31 - 1
 _HINT_ALIGN = "One must be a cutout of the other: the same skydir, binsz, frame, projection and axes."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class WcsGeom:
+class WcsGeom(SkyPixels):
     """A map's pixels on the sky, with the non-spatial axes of the map.
 
     Made by `create`, `from_header` and `cutout`. A cutout knows its parent, and shares what is computed for
@@ -55,7 +48,6 @@ class WcsGeom:
         Non-spatial axes, the one that varies fastest in `data_shape` first.
     """
 
-    window: PixelWindow
     axes: tuple[MapAxis, ...] = ()
 
     @classmethod
@@ -142,55 +134,22 @@ class WcsGeom:
     # --- what it is
 
     @property
-    def sky(self) -> SkyProjection:
-        """The projection."""
-        return self.window.sky
-
-    @property
-    def frame(self) -> str:
-        """Sky frame: ``icrs``, ``galactic`` or ``fk5``."""
-        return self.sky.frame
-
-    @property
-    def projection(self) -> str:
-        """FITS projection code."""
-        return self.sky.code
-
-    @property
-    def npix(self) -> tuple[int, int]:
-        """Columns and rows (nx, ny)."""
-        return self.window.npix
-
-    @property
-    def crpix(self) -> tuple[float, float]:
-        """Reference pixel (x, y), counted from one."""
-        x, y = self.window.origin
-        return 1 - x, 1 - y
-
-    @property
-    def shape_image(self) -> tuple[int, int]:
-        """Rows and columns (ny, nx)."""
-        return self.npix[1], self.npix[0]
-
-    @property
     def data_shape(self) -> tuple[int, ...]:
         """Shape of a map's array: the axes in reverse order, then (ny, nx)."""
         return (*(axis.nbin for axis in reversed(self.axes)), *self.shape_image)
 
     @property
-    def pixel_scales(self) -> tuple[float, float]:
-        """Pixel size along longitude and latitude, deg."""
-        return self.sky.pixel_scales
-
-    @property
-    def width(self) -> tuple[float, float]:
-        """Size along longitude and latitude, deg: pixel size times number of pixels."""
-        return self.pixel_scales[0] * self.npix[0], self.pixel_scales[1] * self.npix[1]
-
-    @property
     def is_image(self) -> bool:
         """Whether there are no axes but the sky's."""
         return not self.axes
+
+    def energy_mask(self, energy_min: object = None, energy_max: object = None) -> NDArray[np.bool_]:
+        """Bins that lie between two energies as a whole, of shape `data_shape`; see `MapAxis.energy_mask`."""
+        inside = self.axis("energy").energy_mask(energy_min, energy_max)
+        place = len(self.axes) - 1 - [axis.name for axis in self.axes].index("energy")
+        shape = [1] * len(self.data_shape)
+        shape[place] = len(inside)
+        return np.broadcast_to(inside.reshape(shape), self.data_shape).copy()
 
     def axis(self, name: str) -> MapAxis:
         """The axis of a name; GeometryError if there is none."""
@@ -201,88 +160,8 @@ class WcsGeom:
             f"there is no axis {name!r}", hint=f"There are: {[axis.name for axis in self.axes]}."
         )
 
-    @property
-    def center_vector(self) -> NDArray[np.float64]:
-        """ICRS unit vector (3,) of the centre."""
-        return self.pix_to_vectors((self.npix[0] - 1) / 2, (self.npix[1] - 1) / 2)
-
-    @property
-    def center_lonlat(self) -> tuple[float, float]:
-        """Longitude and latitude of the centre in the own frame, deg."""
-        if self.crpix == ((self.npix[0] + 1) / 2, (self.npix[1] + 1) / 2):
-            return self.sky.crval  # free of rounding
-        lon, lat = vectors_to_lonlat(rotate(frame_matrix(self.frame), self.center_vector))
-        return float(lon), float(lat)
-
-    @property
-    def center_skydir(self) -> SkyCoord:
-        """The centre, in the own frame."""
-        return SkyCoord(*self.center_lonlat, unit="deg", frame=self.frame)
-
-    @property
-    def header(self) -> dict[str, str | int | float]:
-        """FITS WCS cards of the image, plain values that JSON can hold; `from_header` reads them back."""
-        size: dict[str, str | int | float] = {"NAXIS": 2, "NAXIS1": self.npix[0], "NAXIS2": self.npix[1]}
-        return size | self.sky.header_cards() | {"CRPIX1": self.crpix[0], "CRPIX2": self.crpix[1]}
-
-    @cached_property
-    def wcs(self) -> WCS:
-        """The astropy WCS of the image, not to be changed."""
-        wcs = self.sky.wcs(*self.crpix)
-        wcs.array_shape = self.shape_image
-        return wcs
-
-    # --- pixels and sky
-
-    def pixel_vectors(self) -> NDArray[np.float64]:
-        """ICRS unit vectors of the pixel centres, (3, ny, nx), read-only; NaN for pixels off the sky.
-
-        Computed once per parent and process; a cutout gets a view.
-        """
-        return self.window.vectors()
-
-    def solid_angle(self) -> NDArray[np.float64]:
-        """Solid angle of the pixels in sr, (ny, nx), read-only; 0 for pixels off the sky.
-
-        Plate carree: the exact cell b (sin lat2 - sin lat1) in native latitude. Other projections: the
-        spherical quadrilateral of the pixel's corners.
-        """
-        return self.window.solid_angles()
-
-    def pix_to_vectors(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
-        """ICRS unit vectors (3, ...) of pixel coordinates, integer at pixel centres, 0 at the first."""
-        i, j = self.window.origin
-        return self.sky.to_vectors(np.asarray(x, dtype=np.float64) + i, np.asarray(y, dtype=np.float64) + j)
-
-    def vectors_to_pix(self, vectors: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Pixel coordinates ``(x, y)`` of ICRS unit vectors (3, ...); NaN where the projection has no such
-        point.
-        """
-        i, j = self.sky.to_plane(vectors)
-        # columns are counted in the turn of longitude that the parent is centred on
-        middle = (self.window.parent_npix[0] + 1) / 2 - self.window.parent_crpix[0]
-        if self.sky.is_native and middle != 0:
-            turn = abs(360.0 / self.sky.cdelt[0])
-            i = i - turn * np.floor((i - middle) / turn + 0.5)
-        i0, j0 = self.window.origin
-        return i - i0, j - j0
-
-    def sky_to_pix(self, lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Pixel coordinates ``(x, y)`` of longitudes and latitudes in deg in the own frame."""
-        return self.vectors_to_pix(rotate(frame_matrix(self.frame).T, lonlat_to_vectors(lon, lat)))
-
-    def pix_to_sky(self, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Longitude and latitude in deg in the own frame of pixel coordinates."""
-        return vectors_to_lonlat(rotate(frame_matrix(self.frame), self.pix_to_vectors(x, y)))
-
-    def contains(self, vectors: ArrayLike) -> NDArray[np.bool_]:
-        """Whether ICRS unit vectors (3, ...) fall in a pixel."""
-        x, y = self.vectors_to_pix(vectors)
-        column, row = np.floor(x + 0.5), np.floor(y + 0.5)
-        return (column >= 0) & (column < self.npix[0]) & (row >= 0) & (row < self.npix[1])
-
-    def region_mask(self, regions: RegionLike, inside: bool = True) -> NDArray[np.bool_]:
-        """Pixels whose centre lies inside any of some regions, (ny, nx).
+    def region_mask(self, regions: RegionLike, inside: bool = True) -> SkyMask:
+        """Pixels whose centre lies inside any of some regions, (ny, nx); it knows its image.
 
         Parameters
         ----------
@@ -292,7 +171,7 @@ class WcsGeom:
             With ``False`` the pixels outside all of them.
         """
         mask = region_mask(self.window, regions)
-        return mask if inside else ~mask
+        return SkyMask.of(mask if inside else ~mask, self.to_image())
 
     # --- relatives
 
@@ -311,9 +190,14 @@ class WcsGeom:
         return slice(y, y + ny), slice(x, x + nx)
 
     def cutout(
-        self, position: SkyCoord | ArrayLike, width: object, min_npix: int = 1, odd_npix: bool = False
+        self,
+        position: SkyCoord | ArrayLike,
+        width: object,
+        min_npix: int = 1,
+        odd_npix: bool = False,
+        mode: str = "trim",
     ) -> WcsGeom:
-        """The part of this geometry around a position, as Gammapy's cutout in its mode "trim".
+        """The part of this geometry around a position, as Gammapy's cutout.
 
         s = round(width / pixel size) pixels from ceil(p - s / 2) on, p the position's pixel; what lies
         outside is trimmed. See `alignment.trim_window`.
@@ -328,12 +212,21 @@ class WcsGeom:
             Least number of pixels, before trimming.
         odd_npix : bool
             Round the number of pixels up to an odd one.
+        mode : {"trim", "strict"}
+            Whether something may lie outside.
 
         Raises
         ------
         NoOverlapError
             If no pixel is left.
+        GeometryError
+            If something lies outside that must not, or the mode is unknown.
         """
+        if mode not in ("trim", "strict"):
+            raise GeometryError(
+                f"a cutout of mode {mode!r}",
+                hint="Known are trim and strict; to have more pixels, pad the map.",
+            )
         extent = pair_deg(width, "width")
         vector = position_vector(position)
         offset, npix = [0, 0], [0, 0]
@@ -347,6 +240,11 @@ class WcsGeom:
                 raise NoOverlapError(
                     f"a cutout of {cut} does not touch the map of {whole}",
                     hint="Choose a larger map, or exclude the observation.",
+                )
+            if mode == "strict" and last - first < size:
+                raise GeometryError(
+                    f"of a cutout of {size} {('columns', 'rows')[k]} only {last - first} are on the map",
+                    hint="Choose a smaller width, or the mode trim.",
                 )
             offset[k], npix[k] = self.window.offset[k] + first, last - first
         return WcsGeom(

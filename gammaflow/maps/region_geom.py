@@ -153,6 +153,14 @@ class RegionGeom:
         """Shape of a spectrum's array: the axes in reverse order."""
         return tuple(axis.nbin for axis in reversed(self.axes))
 
+    def energy_mask(self, energy_min: object = None, energy_max: object = None) -> NDArray[np.bool_]:
+        """Bins that lie between two energies as a whole, of shape `data_shape`; see `MapAxis.energy_mask`."""
+        inside = self.axis("energy").energy_mask(energy_min, energy_max)
+        place = len(self.axes) - 1 - [axis.name for axis in self.axes].index("energy")
+        shape = [1] * len(self.data_shape)
+        shape[place] = len(inside)
+        return np.broadcast_to(inside.reshape(shape), self.data_shape).copy()
+
     def axis(self, name: str) -> MapAxis:
         """The axis of a name; GeometryError if there is none."""
         for axis in self.axes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-#: A larger acceptance ratio is one over nothing: there is no OFF measurement.
+#: A larger acceptance ratio is one over nothing, and a smaller one nothing: there is no OFF measurement.
 _ALPHA_MAX = 1e100
+_ALPHA_MIN = 1e-100
 
 
 def wstat(
@@ -23,8 +24,8 @@ def wstat(
 
     plus, with ``extra_terms``, 2 (n_on ln n_on - n_on + n_off ln n_off - n_off). A term with a logarithm is
     0 where its counts are. A bin without an OFF measurement, where alpha is 0 or not finite, says nothing:
-    it is 0. (XSPEC manual, appendix B, "Poisson data with Poisson background"; de Naurois, habilitation, p.
-    141.)
+    it is 0. A signal may be negative: the background then makes up for it. (XSPEC manual, appendix B,
+    "Poisson data with Poisson background"; de Naurois, habilitation, p. 141.)
 
     Parameters
     ----------
@@ -40,13 +41,16 @@ def wstat(
         Add the terms of the counts alone, which make it a measure of the goodness of fit.
     """
     on, off, ratio, signal = _floats(n_on, n_off, alpha, mu_sig)
-    measured = (ratio > 0) & (ratio < _ALPHA_MAX)
+    measured = (ratio > _ALPHA_MIN) & (ratio < _ALPHA_MAX)
     ratio = np.where(measured, ratio, 1.0)
-    background = (
-        wstat_mu_bkg(on, off, ratio, signal) if mu_bkg is None else np.asarray(mu_bkg, dtype=np.float64)
-    )
+    if mu_bkg is None:
+        background = wstat_mu_bkg(on, off, ratio, signal)
+        expected = _mu_on(on, off, ratio, signal, background)
+    else:
+        background = np.asarray(mu_bkg, dtype=np.float64)
+        expected = signal + ratio * background
     stat = signal + (1.0 + ratio) * background
-    stat = stat - _count_times_log(on, signal + ratio * background) - _count_times_log(off, background)
+    stat = stat - _count_times_log(on, expected) - _count_times_log(off, background)
     if extra_terms:
         stat = stat + 0.5 * wstat_gof_terms(on, off)
     return np.where(measured, 2.0 * stat, 0.0)
@@ -77,6 +81,28 @@ def wstat_gof_terms(n_on: ArrayLike, n_off: ArrayLike) -> NDArray[np.float64]:
     """
     on, off = np.asarray(n_on, dtype=np.float64), np.asarray(n_off, dtype=np.float64)
     return np.asarray(2.0 * (_count_times_log(on, on) - on + _count_times_log(off, off) - off))
+
+
+def _mu_on(
+    on: NDArray[np.float64],
+    off: NDArray[np.float64],
+    ratio: NDArray[np.float64],
+    signal: NDArray[np.float64],
+    background: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The expected ON counts, mu_sig + alpha mu_bkg.
+
+    Of a negative signal the sum would cancel. There it is the larger root x of
+    (1 + alpha) x^2 - D x + alpha n_on mu_sig = 0, D = (1 + alpha) mu_sig + alpha (n_on + n_off).
+    """
+    expected = signal + ratio * background
+    if not (signal < 0).any():
+        return expected
+    d = (1.0 + ratio) * signal + ratio * (on + off)
+    root = np.sqrt(np.maximum(d * d - 4.0 * (1.0 + ratio) * ratio * on * signal, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        other = np.where(d >= 0, (d + root) / (2.0 * (1.0 + ratio)), 2.0 * ratio * on * signal / (d - root))
+    return np.where(signal < 0, other, expected)
 
 
 def _floats(*values: ArrayLike) -> tuple[NDArray[np.float64], ...]:

@@ -208,6 +208,27 @@ def test_edges_of_the_statistic(case):
     assert np.isfinite(masked.summary(stat=True).stat_sum)
 
 
+@pytest.mark.parametrize("tag", TYPES)
+@pytest.mark.parametrize("signal", [0.0, 3.0, -2.0])
+@pytest.mark.parametrize("edge", EDGES)
+def test_edges_with_sources_are_numbers_everywhere(tag, signal, edge, monkeypatch):
+    monkeypatch.setattr(prediction, "_REGISTERED", [lambda d, sources: np.full(d.data_shape, signal)])
+    on, off, acceptance, acceptance_off = EDGES[edge]
+    d = any_dataset(tag)
+    shape = d.data_shape
+    d = d.with_arrays(
+        counts=np.full(shape, on), counts_off=np.full(shape, off), mask_safe=np.ones(shape, bool),
+        acceptance=np.full(shape, acceptance), acceptance_off=np.full(shape, acceptance_off),
+    )  # fmt: skip
+    d.models = SkyModel(PowerLawSpectralModel(), name="src")
+    for found in (d.stat_array(), d.npred(), d.npred_background(), d.npred_off(), d.excess):
+        assert np.isfinite(found.values).all()
+    assert np.isfinite([d.stat_sum(), d.summary(stat=True).stat_sum]).all()
+    assert (d.npred().values >= 0).all()
+    d.mask_fit = np.zeros(shape, bool)
+    assert d.stat_sum() == 0
+
+
 def test_without_off_counts_only_a_masked_dataset_has_a_statistic():
     d = any_dataset("SpectrumDatasetOnOff").with_arrays(counts_off=None)
     with pytest.raises(UnsupportedError, match="no OFF counts"):

@@ -7,7 +7,15 @@ from click.testing import CliRunner
 
 from gammaflow.cli import main
 from gammaflow.datasets import Dataset, Datasets
-from gammaflow.errors import CorruptFileError, MissingFileError, SchemaError, StorageError, UnsupportedError
+from gammaflow.errors import (
+    ConfigError,
+    CorruptFileError,
+    MissingFileError,
+    ModelError,
+    SchemaError,
+    StorageError,
+    UnsupportedError,
+)
 from gammaflow.io import convert, read_datasets, write_datasets
 from gammaflow.modeling import FoVBackgroundModel
 from tests.datasets.small import any_dataset
@@ -66,6 +74,46 @@ class TestList:
         (tmp_path / "datasets.yaml").write_text(text)
         with pytest.raises(error, match=message):
             read_datasets(tmp_path / "datasets.yaml")
+
+    @pytest.mark.parametrize("kept", [0.05, 0.2, 0.4, 0.6, 0.8, 0.95])
+    def test_a_list_that_is_cut_off(self, datasets, kept, tmp_path):
+        path = tmp_path / "datasets.yaml"
+        write_datasets(datasets, path)
+        text = path.read_text()
+        lines = text.splitlines(keepends=True)
+        for cut in (text[: int(kept * len(text))], "".join(lines[: int(kept * len(lines))])):
+            path.write_text(cut)
+            with pytest.raises(
+                (CorruptFileError, MissingFileError, SchemaError, UnsupportedError),
+                match=r"datasets|SpectrumD",
+            ):
+                read_datasets(path)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda text: text[: text.index("unit:") + 6] + "[", "is no YAML"),
+            (lambda _: "datasets:\n- {name: a, type: MapDataset, filename: a.fits}\n", "datasets|components"),
+            (lambda text: text.replace("components", "parts"), "components"),
+            (lambda text: text.replace("unit: TeV", "unit: s"), "reference.*unit 's'"),
+            (lambda _: "", "components"),
+        ],
+    )
+    def test_bad_models(self, datasets, change, message, tmp_path):
+        """Cut off, of another kind, and in a wrong unit: the file is named."""
+        names = (tmp_path / "datasets.yaml", tmp_path / "models.yaml")
+        write_datasets(datasets, *names)
+        names[1].write_text(change(names[1].read_text()))
+        with pytest.raises(ModelError, match=rf"(?s)models\.yaml.*({message})"):
+            read_datasets(*names)
+
+    def test_a_covariance_that_is_cut_off(self, datasets, tmp_path):
+        names = (tmp_path / "datasets.yaml", tmp_path / "models.yaml")
+        write_datasets(datasets, *names)
+        table = tmp_path / "models_covariance.dat"
+        table.write_text("\n".join(table.read_text().splitlines()[:-1]))
+        with pytest.raises(ConfigError, match=r"models_covariance\.dat"):
+            read_datasets(*names)
 
     def test_no_list(self, tmp_path):
         with pytest.raises(MissingFileError):

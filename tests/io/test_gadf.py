@@ -144,6 +144,17 @@ class TestOfOthers:
         np.testing.assert_allclose(back.exposure, dataset.exposure, rtol=1e-6)
         assert back.geometry == dataset.geometry
 
+    def test_off_regions_are_those_of_the_off_counts(self, tmp_path):
+        off = "icrs;circle(83.1,21.5,0.1)\nicrs;ellipse(83.1,22.5,0.2,0.1,30)"
+        dataset = any_dataset("SpectrumDatasetOnOff", 5, meta={"off_regions": off})
+        write_gadf(dataset, tmp_path / "d.fits")
+        assert read_gadf(tmp_path / "d.fits").data.identical(dataset.data)
+        edited(tmp_path / "d.fits", lambda hdus: hdus.pop(hdus.index_of(RECORD)))
+        back = read_gadf(tmp_path / "d.fits")
+        assert back.geometry == dataset.geometry
+        found = RegionGeom.create(back.meta["off_regions"])
+        assert found.region_difference(RegionGeom.create(off)) is None
+
     def test_weights_that_say_nothing_are_the_exposure(self, tmp_path):
         geometry = whole_geometry()
         exposure = np.full(geometry.shapes["exposure"], 3e9)

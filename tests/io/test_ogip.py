@@ -12,6 +12,7 @@ import gammaflow.io  # noqa: F401  # registers the formats
 from gammaflow.datasets import Dataset, Datasets, SpectrumDatasetOnOff
 from gammaflow.errors import (
     CorruptFileError,
+    DataError,
     GammaflowError,
     GeometryError,
     MissingFileError,
@@ -21,6 +22,7 @@ from gammaflow.errors import (
     UnsupportedError,
 )
 from gammaflow.io import read_ogip, write_ogip
+from gammaflow.maps import RegionGeom
 from tests.datasets.small import any_dataset
 from tests.io.test_gadf import edited
 from tests.oracle import load_oracle
@@ -68,7 +70,26 @@ def test_rows_without_entries_and_scattered_ones_come_back(tmp_path):
     np.testing.assert_array_equal(read_ogip(tmp_path / "s.pha").edisp, kernel)
 
 
+OFF = "icrs;circle(83.1,21.5,0.1)\nicrs;circle(83.1,22.5,0.1)"
+
+
 class TestOfOthers:
+    def test_off_regions_are_those_of_the_bkg_file(self, tmp_path):
+        dataset = spectrum(meta={"off_regions": OFF, "n": 1})
+        write_ogip(dataset, tmp_path / "s.pha")
+        with fits.open(tmp_path / "s.bkg") as hdus:
+            assert list(hdus["REGION"].data["SHAPE"]) == ["circle", "circle"]
+        assert read_ogip(tmp_path / "s.pha").data.identical(dataset.data)
+        self.without_record({"pha": tmp_path / "s.pha"})
+        back = read_ogip(tmp_path / "s.pha")
+        assert list(back.meta) == ["off_regions"]
+        assert RegionGeom.create(back.meta["off_regions"]).region_difference(RegionGeom.create(OFF)) is None
+
+    def test_off_regions_that_are_none(self, tmp_path):
+        dataset = spectrum(meta={"off_regions": "circle of friends"})
+        with pytest.raises(DataError, match=r"dataset one, meta\['off_regions'\]"):
+            write_ogip(dataset, tmp_path / "s.pha")
+
     def without_record(self, files):
         edited(files["pha"], lambda hdus: hdus.pop(hdus.index_of("GAMMAFLOW")))
 
@@ -163,6 +184,8 @@ class TestBadFiles:
             ("arf", "SPECRESP", "SPECRESP"),
             ("arf", "SPECRESP", "ENERG_LO"),
             ("rmf", "MATRIX", "ENERG_HI"),
+            ("rmf", "EBOUNDS", "E_MIN"),
+            ("bkg", "EBOUNDS", "E_MAX"),
         ],
     )
     @pytest.mark.parametrize("unit", ["s", None])
@@ -172,6 +195,25 @@ class TestBadFiles:
 
         edited(files[kind], change)
         with pytest.raises(UnitError, match=column):
+            read_ogip(files["pha"])
+
+    @pytest.mark.parametrize("kind", ["pha", "bkg"])
+    def test_counts_with_a_unit_and_rates(self, files, kind):
+        """A rate in the place of counts would be fitted as if it were as many events."""
+        edited(files[kind], lambda hdus: setattr(hdus["SPECTRUM"].columns["COUNTS"], "unit", "s-1"))
+        with pytest.raises(UnitError, match=rf"s.{kind}.*the unit of COUNTS is 's-1'"):
+            read_ogip(files["pha"])
+        edited(files[kind], lambda hdus: setattr(hdus["SPECTRUM"].columns["COUNTS"], "name", "RATE"))
+        with pytest.raises(UnsupportedError, match=rf"s.{kind}.*holds rates"):
+            read_ogip(files["pha"])
+
+    def test_off_counts_at_other_energies(self, files):
+        def stretch(hdus):
+            for column in ("E_MIN", "E_MAX"):
+                hdus["EBOUNDS"].data[column] *= 1.01
+
+        edited(files["bkg"], stretch)
+        with pytest.raises(GeometryError, match=r"s.bkg.*not those of the spectrum"):
             read_ogip(files["pha"])
 
     def test_energies_that_do_not_agree(self, files):

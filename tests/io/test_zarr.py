@@ -187,6 +187,39 @@ class TestForOthers:
         assert group["psf"].chunks == group["psf"].shape
         assert not list(path.rglob(".*")), "no temporary files are left"
 
+    def test_chunks_are_what_zarr_python_makes_of_the_values(self, tmp_path):
+        dataset = random_dataset(whole_geometry(binsz_irf=0.5), 1)
+        write_dataset(dataset, tmp_path / "ours.zarr")
+        ours = zarr.open_group(tmp_path / "ours.zarr", mode="r")
+        theirs = zarr.create_group(tmp_path / "theirs.zarr")
+
+        def write_in_a_thread() -> None:  # in the main one blosc has threads of its own
+            for name, array in ours.arrays():
+                metadata = array.metadata.to_dict()
+                zarr.create_array(
+                    theirs.store,
+                    name=name,
+                    data=array[...],
+                    chunks=array.chunks,
+                    filters=[],
+                    compressors=metadata["codecs"][1:],
+                    chunk_key_encoding=metadata["chunk_key_encoding"],
+                    config={"write_empty_chunks": True},
+                )
+
+        thread = threading.Thread(target=write_in_a_thread)
+        thread.start()
+        thread.join()
+        chunks = [
+            f.relative_to(tmp_path / "ours.zarr") for f in (tmp_path / "ours.zarr").rglob("c*") if f.is_file()
+        ]
+        assert len(chunks) > 30
+        assert sum((tmp_path / "ours.zarr" / chunk).stat().st_size > 2048 for chunk in chunks) > 3
+        for chunk in chunks:
+            assert (tmp_path / "ours.zarr" / chunk).read_bytes() == (
+                tmp_path / "theirs.zarr" / chunk
+            ).read_bytes(), chunk
+
     def test_a_chunk_of_zeros_is_written_too(self, dataset, path):
         write_dataset(dataset.with_arrays(counts=np.zeros_like(dataset.array("counts"))), path)
         assert (path / "counts" / "c.0.0.0").is_file()

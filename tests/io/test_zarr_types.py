@@ -76,6 +76,16 @@ class TestRoundTrip:
         with pytest.raises(CorruptFileError, match="is missing"):
             read_dataset(tmp_path / "d.zarr")
 
+    @pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+    def test_a_truncated_chunk_is_noticed(self, tag, kept, tmp_path):
+        dataset_of(tag).write(tmp_path / "d.zarr")
+        name = "dnde" if tag == "FluxPointsDataset" else "counts"
+        chunk = next(p for p in (tmp_path / "d.zarr" / name).iterdir() if p.name.startswith("c"))
+        content = chunk.read_bytes()
+        chunk.write_bytes(content[: int(kept * len(content))])
+        with pytest.raises(CorruptFileError, match=name):
+            read_dataset(tmp_path / "d.zarr")
+
     def test_a_wrong_unit_is_noticed(self, tag, tmp_path):
         dataset_of(tag).write(tmp_path / "d.zarr")
         metadata = tmp_path / "d.zarr" / "energy" / "zarr.json"

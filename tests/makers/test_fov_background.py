@@ -140,7 +140,7 @@ def test_a_norm_outside_of_its_limits_fails():
         (
             lambda d: d.with_arrays(mask_safe=np.zeros(d.geometry.shapes["mask_safe"], bool)),
             {},
-            "not a finite norm",
+            "no bin was safe",
         ),
     ],
 )
@@ -154,6 +154,21 @@ def test_where_there_is_no_norm_nothing_is_safe_and_the_reason_is_kept(
     assert "obs-7" in caplog.text
     assert result.models.parameters["norm"].value == 1.0
     assert "background_failure" not in dataset.meta
+
+
+@pytest.mark.parametrize("method", ["scale", "fit"])
+def test_an_exclusion_mask_over_the_whole_field_is_told_by_name(dataset, method, caplog):
+    """One over everything is refused at once; one that is just larger than this observation makes it unsafe."""
+    image = dataset.geometry.image
+    nothing = ExclusionMask(image, np.zeros(image.shape_image, dtype=bool))
+    with pytest.raises(ConfigError, match=r"FoVBackgroundMaker: the exclusion mask covers the whole map"):
+        FoVBackgroundMaker(method, nothing)
+    elsewhere = WcsGeom.create((small.RA + 20, small.DEC), binsz=0.1, width=(3, 3))
+    far = ExclusionMask(elsewhere, np.ones(elsewhere.shape_image, dtype=bool))
+    result = FoVBackgroundMaker(method, far).run(dataset)
+    assert not result.array("mask_safe").any()
+    assert "the exclusion mask covers every safe bin" in result.meta["background_failure"]
+    assert "obs-7: the background cannot be measured" in caplog.text
 
 
 def test_a_fit_that_fails_makes_nothing_safe(dataset):

@@ -214,6 +214,15 @@ def test_an_observation_without_off_regions(action, caplog):
     assert "one: the background cannot be measured" in caplog.text
 
 
+def test_an_exclusion_mask_over_everything_is_told_with_the_observation():
+    dataset, observation = spectrum()
+    image = WcsGeom.create((83.63, 22.51), binsz=0.05, width=(5, 5))
+    nothing = ExclusionMask(image, np.zeros(image.shape_image, dtype=bool))
+    maker = ReflectedRegionsBackgroundMaker(exclusion_mask=nothing, without_off="refuse")
+    with pytest.raises(NoOffRegionError, match=r"observation 7: every place .* touches the exclusion mask"):
+        maker.run(dataset, observation)
+
+
 def cut(radius):
     axes = [IrfAxis("energy", [0.1], [100.0], "log"), IrfAxis("offset", [0.0], [3.0], "lin")]
     return RadMax2D(axes, np.array([[radius]]), is_pointlike=True)

@@ -7,7 +7,7 @@ from astropy.coordinates import SkyCoord
 from regions import CirclePixelRegion, CircleSkyRegion, PixCoord, PointSkyRegion
 
 from gammaflow.errors import DataError
-from gammaflow.maps import WcsGeom, separation
+from gammaflow.maps import MapAxis, WcsGeom, separation
 
 GEOM = WcsGeom.create((83.63, 22.01), 0.05, (3, 2))
 
@@ -86,3 +86,22 @@ def test_what_is_no_region_is_named(wrong, words):
     """A line that the parser would skip is an error: what it was to exclude would be kept."""
     with pytest.raises(DataError, match=words):
         GEOM.region_mask(wrong)
+
+
+def test_a_mask_knows_its_image_as_long_as_it_is_one():
+    geom = WcsGeom.create(
+        (83.6, 22.0), 0.1, (3.0, 2.0), axes=[MapAxis.from_energy_bounds("1 TeV", "10 TeV", 2)]
+    )
+    mask = geom.region_mask("icrs;circle(83.6,22,0.5)")
+    for kept in (mask, ~mask, mask & ~mask, mask | np.asarray(mask), np.asarray(mask) ^ mask, ~mask & mask):
+        assert kept.geom == geom.to_image()
+    np.testing.assert_array_equal(~mask, ~np.asarray(mask))
+    np.testing.assert_array_equal(mask | ~mask, True)
+    elsewhere = WcsGeom.create((80.0, 22.0), 0.1, (3.0, 2.0)).region_mask("icrs;circle(80,22,0.5)")
+    for lost in (
+        mask[1:], mask[::-1], mask.T, np.roll(mask, 1), mask.copy(), mask.astype(float), mask.sum(axis=0),
+        np.asarray(mask), np.stack([mask, mask]), mask & elsewhere, mask & np.ones((2, *mask.shape), bool),
+    ):  # fmt: skip
+        assert getattr(lost, "geom", None) is None
+    assert mask.any()
+    assert isinstance(int(mask.sum()), int)

@@ -85,6 +85,35 @@ def test_wstat_edge_cases(n_on, n_off, alpha, mu_sig, expected):
     assert float(wstat(n_on, n_off, alpha, mu_sig)) == pytest.approx(expected, abs=1e-12)
 
 
+ODD_ALPHAS = [0.0, 1e-320, 1e-300, 1e-90, 1e-30, 1e-12, 0.1, 1.0, 1e6, 1e99, 1e101, np.inf, np.nan]
+
+
+@pytest.mark.filterwarnings("error")
+@given(
+    n_on=st.sampled_from([0, 1, 2, 7, 1000, 10**7]),
+    n_off=st.sampled_from([0, 1, 3, 500, 10**7]),
+    alpha=st.sampled_from(ODD_ALPHAS) | st.floats(1e-5, 1e5),
+    mu_sig=st.sampled_from([0.0, 1e-300, -1e-300, 1e-30]) | st.floats(-1e6, 1e12),
+)
+def test_wstat_is_always_a_number_and_never_below_its_least(n_on, n_off, alpha, mu_sig):
+    found = float(wstat(n_on, n_off, alpha, mu_sig))
+    assert np.isfinite(found)
+    assert found >= -1e-9 * (n_on + n_off + abs(mu_sig) + 1)
+    if not 0 < alpha < np.inf:
+        assert found == 0
+
+
+@given(
+    n_on=st.integers(1, 50), n_off=st.integers(0, 50), alpha=st.floats(0.01, 5), mu_sig=st.floats(-200, -0.01)
+)
+def test_the_background_makes_up_for_a_negative_signal(n_on, n_off, alpha, mu_sig):
+    best = float(wstat_mu_bkg(n_on, n_off, alpha, mu_sig))
+    least = float(wstat(n_on, n_off, alpha, mu_sig))
+    assert mu_sig + alpha * best > -1e-12 * abs(mu_sig)
+    for more in (1e-3, 1e-2, 0.1, 1.0):
+        assert float(wstat(n_on, n_off, alpha, mu_sig, mu_bkg=best * (1 + more))) >= least - 1e-8
+
+
 def test_wstat_does_not_hide_a_prediction_that_is_not_a_number():
     assert np.isnan(wstat(5, 3, 0.5, np.nan))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import astropy.units as u
@@ -9,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammaflow.errors import ConfigError
-from gammaflow.makers.background.exclusion import ExclusionMask
+from gammaflow.makers.background.exclusion import Exclusion
 from gammaflow.makers.background.failure import WithoutOff
 from gammaflow.makers.background.ring import RingMaker, positive_deg
 from gammaflow.makers.background.ring_sums import OffPlane, Ring
+from gammaflow.maps.region_mask import RegionLike
 
 Floats = NDArray[np.float64]
 
@@ -58,7 +60,7 @@ class AdaptiveRingBackgroundMaker(RingMaker):
         threshold_alpha: float = 0.1,
         theta: str | float | u.Quantity = "0.22 deg",
         method: Literal["fixed_width", "fixed_r_in"] = "fixed_width",
-        exclusion_mask: ExclusionMask | None = None,
+        exclusion_mask: Exclusion | RegionLike | Path | None = None,
         without_off: WithoutOff = "mask",
     ) -> None:
         super().__init__(exclusion_mask, without_off)

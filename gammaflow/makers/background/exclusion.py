@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,19 @@ from numpy.typing import NDArray
 from gammaflow.errors import ConfigError, GeometryError
 from gammaflow.maps import RegionGeom, WcsGeom, parse_regions, read_mask, read_mask_image, read_regions
 from gammaflow.maps.region_mask import RegionLike
+from gammaflow.maps.sky_mask import SkyMask
 
 _PIXEL_DECIMALS = 6
 
 
 class Exclusion(Protocol):
     """What says of any place whether it may be used."""
+
+    def require_some(self, where: str) -> None:
+        """ConfigError if everything is excluded."""
+
+    def on(self, geom: WcsGeom) -> NDArray[np.bool_]:
+        """Whether the pixels (ny, nx) of a map may be used."""
 
     def at(self, vectors: NDArray[np.float64], outside: bool) -> NDArray[np.bool_]:
         """Whether ICRS unit vectors (3, ...) may be used; ``outside`` where nothing is known."""
@@ -105,12 +112,46 @@ class ExclusionRegions:
         """From sky regions or DS9 strings."""
         return cls(tuple(RegionGeom.create(region) for region in parse_regions(regions)))
 
+    def require_some(self, where: str) -> None:
+        """Regions leave some of the sky."""
+
+    def on(self, geom: WcsGeom) -> NDArray[np.bool_]:
+        """Whether the centres of a map's pixels (ny, nx) are outside of all regions."""
+        return geom.to_image().region_mask([region for part in self.parts for region in part.regions], False)
+
     def at(self, vectors: NDArray[np.float64], outside: bool = True) -> NDArray[np.bool_]:
         """Whether ICRS unit vectors (3, ...) are outside of all regions; it is known everywhere."""
         free = np.ones(vectors.shape[1:], dtype=bool)
         for part in self.parts:
             free &= ~part.contains(vectors)
         return free
+
+
+def exclusion_of(given: Exclusion | RegionLike | Path | None, where: str) -> Exclusion | None:
+    """What a user gives to say what is excluded: a mask, regions, DS9 strings, or the path of a file.
+
+    A mask that `WcsGeom.region_mask` made, or what ``~``, ``&`` and ``|`` make of it, knows its pixels.
+
+    Raises
+    ------
+    ConfigError
+        For a bare array, which does not say where its pixels are.
+    DataError
+        For what is none of those, or a file that cannot be used.
+    """
+    if isinstance(given, SkyMask) and given.geom is not None:
+        return ExclusionMask(given.geom, np.asarray(given))
+    if isinstance(given, np.ndarray):
+        raise ConfigError(
+            f"an array of shape {given.shape} does not say where on the sky its pixels are",
+            where=f"{where}, exclusion_mask",
+            hint="Give the regions to exclude, or ExclusionMask(geom.to_image(), mask)",
+        )
+    if given is None or hasattr(given, "at"):
+        return cast("Exclusion | None", given)
+    if isinstance(given, Path) or (isinstance(given, str) and given.endswith((".reg", ".fits", ".fits.gz"))):
+        return read_exclusion(given)
+    return ExclusionRegions.create(given)
 
 
 def read_exclusion(path: str | Path) -> ExclusionMask | ExclusionRegions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -10,9 +11,10 @@ from numpy.typing import NDArray
 from gammaflow.data import Observation
 from gammaflow.datasets import MapDataset
 from gammaflow.errors import ConfigError
-from gammaflow.makers.background.exclusion import ExclusionMask
+from gammaflow.makers.background.exclusion import Exclusion, exclusion_of
 from gammaflow.makers.background.failure import unsafe
 from gammaflow.makers.background.norm_fit import EnergySums, fit_norm, scale_norm
+from gammaflow.maps.region_mask import RegionLike
 from gammaflow.modeling import FoVBackgroundModel, Model, SpectralModel
 
 
@@ -23,14 +25,15 @@ class FoVBackgroundMaker:
     background, ``scale`` sets the norm to N / B with the error sqrt(N) / B; ``fit`` minimises the Cash statistic
     in the free parameters of the norm model, which for the norm alone is the same.
 
-    The norm cannot be determined where N / B is not finite, ``B <= min_npred_background``, ``N <= min_counts``,
-    N is not positive, or the fit finds no minimum. Then no bin of the dataset is safe any more, a warning is
-    logged, and the reason is in ``dataset.meta["background_failure"]``.
+    The norm cannot be determined where no bin counts, N / B is not finite, ``B <= min_npred_background``,
+    ``N <= min_counts``, N is not positive, or the fit finds no minimum. Then no bin of the dataset is safe any
+    more, a warning is logged, and the reason is in ``dataset.meta["background_failure"]``.
 
     Parameters
     ----------
     method : {"scale", "fit"}
-    exclusion_mask : ExclusionMask, optional
+    exclusion_mask : ExclusionMask, ExclusionRegions, region, DS9 string, list of them, or path, optional
+        What must not be used: regions, or False in a mask.
     spectral_model : SpectralModel or str
         A norm model, or its tag.
     spatial_model : None
@@ -41,7 +44,7 @@ class FoVBackgroundMaker:
     Raises
     ------
     ConfigError
-        If an argument is not one of those.
+        If an argument is not one of those, or the mask excludes everything.
     """
 
     tag = "FoVBackgroundMaker"
@@ -49,7 +52,7 @@ class FoVBackgroundMaker:
     def __init__(
         self,
         method: Literal["scale", "fit"] = "scale",
-        exclusion_mask: ExclusionMask | None = None,
+        exclusion_mask: Exclusion | RegionLike | Path | None = None,
         spectral_model: SpectralModel | str = "pl-norm",
         spatial_model: None = None,
         min_counts: float = 0.0,
@@ -73,7 +76,9 @@ class FoVBackgroundMaker:
                 hint="Use the method fit, or the model pl-norm",
             )
         self.method = method
-        self.exclusion_mask = exclusion_mask
+        self.exclusion_mask = exclusion_of(exclusion_mask, self.tag)
+        if self.exclusion_mask is not None:
+            self.exclusion_mask.require_some(self.tag)
         self.spectral_model = model
         self.min_counts = float(min_counts)
         self.min_npred_background = float(min_npred_background)
@@ -94,8 +99,8 @@ class FoVBackgroundMaker:
             if model is None
             else model.copy()
         )
-        sums = self._sums(dataset)
-        reason = self._refusal(sums, model)
+        sums, used = self._sums(dataset)
+        reason = used or self._refusal(sums, model)
         if reason is None:
             if self.method == "scale":
                 norm = model.parameters["norm"]
@@ -110,7 +115,8 @@ class FoVBackgroundMaker:
         _record(dataset, model)
         return dataset
 
-    def _sums(self, dataset: MapDataset) -> EnergySums:
+    def _sums(self, dataset: MapDataset) -> tuple[EnergySums, str | None]:
+        """Counts and background of the bins that count, and why there are none if there are none."""
         counts, background, mask = (dataset.array(name) for name in ("counts", "background", "mask_safe"))
         if counts is None or background is None or mask is None:
             raise ConfigError(
@@ -121,10 +127,12 @@ class FoVBackgroundMaker:
         mask_fit = dataset.array("mask_fit")
         if mask_fit is not None:
             mask = mask & mask_fit
-        if self.exclusion_mask is not None:
+        reason = None if mask.any() else "no bin was safe and chosen for the fit before"
+        if self.exclusion_mask is not None and reason is None:
             mask = mask & self.exclusion_mask.on(dataset.geometry.geom)
+            reason = None if mask.any() else "the exclusion mask covers every safe bin of this observation"
         energy = dataset.geometry.energy_axis.center
-        return EnergySums(_masked_sums(counts, mask), _masked_sums(background, mask), energy)
+        return EnergySums(_masked_sums(counts, mask), _masked_sums(background, mask), energy), reason
 
     def _refusal(self, sums: EnergySums, model: FoVBackgroundModel) -> str | None:
         """Why the norm cannot be determined, None if it can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,16 @@ from numpy.typing import NDArray
 
 from gammaflow.data import Observation
 from gammaflow.datasets import OnOffDataset, SpectrumDataset, SpectrumDatasetOnOff
+from gammaflow.datasets.on_off import OFF_REGIONS
 from gammaflow.errors import ConfigError, GammaflowError, UnsupportedError
 from gammaflow.irf import RadMax2D
-from gammaflow.makers.background.exclusion import Exclusion
+from gammaflow.makers.background.exclusion import Exclusion, exclusion_of
 from gammaflow.makers.background.failure import WithoutOff, check_without_off, without_off
 from gammaflow.makers.background.off_regions import OffRegions, closest
 from gammaflow.makers.background.region_finders import ReflectedRegionsFinder, RegionsFinder
 from gammaflow.makers.region_counts import BinnedEvents, cut_radius, directional_cut
 from gammaflow.maps import MapAxis, RegionGeom, separation
-
-#: Where in ``dataset.meta`` the OFF regions are, in DS9's notation.
-OFF_REGIONS = "off_regions"
+from gammaflow.maps.region_mask import RegionLike
 
 
 class ReflectedRegionsBackgroundMaker:
@@ -36,7 +36,7 @@ class ReflectedRegionsBackgroundMaker:
     ----------
     region_finder : RegionsFinder, optional
         A `ReflectedRegionsFinder` by default.
-    exclusion_mask : ExclusionMask or ExclusionRegions, optional
+    exclusion_mask : ExclusionMask, ExclusionRegions, region, DS9 string, list of them, or path, optional
         Where OFF regions must not be.
     without_off : {"mask", "refuse"}
         What becomes of an observation without OFF regions.
@@ -54,7 +54,7 @@ class ReflectedRegionsBackgroundMaker:
     def __init__(
         self,
         region_finder: RegionsFinder | None = None,
-        exclusion_mask: Exclusion | None = None,
+        exclusion_mask: Exclusion | RegionLike | Path | None = None,
         without_off: WithoutOff = "mask",
         **finder: Any,
     ) -> None:
@@ -65,7 +65,7 @@ class ReflectedRegionsBackgroundMaker:
                 hint="Give them to the finder itself",
             )
         self.region_finder = region_finder or ReflectedRegionsFinder(**finder)
-        self.exclusion_mask = exclusion_mask
+        self.exclusion_mask = exclusion_of(exclusion_mask, self.tag)
         self.without_off = check_without_off(without_off, self.tag)
 
     def run(self, dataset: SpectrumDataset, observation: Observation) -> SpectrumDatasetOnOff:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import ClassVar
 
 import astropy.units as u
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 from gammaflow.data import Observation
 from gammaflow.datasets import MapDataset, MapDatasetOnOff, OnOffDataset
 from gammaflow.errors import ConfigError, UnsupportedError
-from gammaflow.makers.background.exclusion import ExclusionMask
+from gammaflow.makers.background.exclusion import Exclusion, exclusion_of
 from gammaflow.makers.background.failure import WithoutOff, check_without_off, without_off
 from gammaflow.makers.background.ring_sums import OffPlane, Ring, RingSums
+from gammaflow.maps.region_mask import RegionLike
 
 Floats = NDArray[np.float64]
 
@@ -24,7 +26,7 @@ class RingMaker(ABC):
 
     Parameters
     ----------
-    exclusion_mask : ExclusionMask, optional
+    exclusion_mask : ExclusionMask, ExclusionRegions, region, DS9 string, list of them, or path, optional
         Which part of the sky may be used; all of it by default.
     without_off : {"mask", "refuse"}
         What becomes of an observation of which no pixel has a ring with background: its dataset has no safe bin,
@@ -38,10 +40,10 @@ class RingMaker(ABC):
 
     tag: ClassVar[str]
 
-    def __init__(self, exclusion_mask: ExclusionMask | None, without_off: WithoutOff) -> None:
-        if exclusion_mask is not None:
-            exclusion_mask.require_some(self.tag)
-        self.exclusion_mask = exclusion_mask
+    def __init__(self, exclusion_mask: Exclusion | RegionLike | Path | None, without_off: WithoutOff) -> None:
+        self.exclusion_mask = exclusion_of(exclusion_mask, self.tag)
+        if self.exclusion_mask is not None:
+            self.exclusion_mask.require_some(self.tag)
         self.without_off = check_without_off(without_off, self.tag)
 
     def run(self, dataset: MapDataset, observation: Observation | None = None) -> MapDatasetOnOff:
@@ -139,7 +141,7 @@ class RingBackgroundMaker(RingMaker):
         self,
         r_in: str | float | u.Quantity,
         width: str | float | u.Quantity,
-        exclusion_mask: ExclusionMask | None = None,
+        exclusion_mask: Exclusion | RegionLike | Path | None = None,
         without_off: WithoutOff = "mask",
     ) -> None:
         super().__init__(exclusion_mask, without_off)
