@@ -39,9 +39,12 @@ format: $(READY)
 
 bench: $(READY) $(PEER)/.ready
 	GAMMAPY_PYTHON=$(PEER)/bin/python $(BIN)/python benchmarks/reduction.py
+	GAMMAPY_PYTHON=$(PEER)/bin/python $(BIN)/python benchmarks/reduction_1d.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/engine_overhead.py
+	$(BIN)/python benchmarks/images.py
 	GAMMAPY_PYTHON=$(PEER)/bin/python $(BIN)/python benchmarks/fits.py
+	GAMMAPY_PYTHON=$(PEER)/bin/python $(BIN)/python benchmarks/spectra.py
 	$(BIN)/python benchmarks/fit_scaling.py
 
 # Gammapy lives in an environment of its own: it is measured against, never imported.

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,7 @@ files = {obs_id: store.locate(obs_id) for obs_id in case.obs_ids}
 geometry = MapDatasetGeometry.create(config.datasets.geom.to_geom(), config.datasets.geom.energy_true_axis())
 chain = make_chain(config.datasets)
 keep_freed_memory()  # as every worker of a run does
+number = count()
 
 
 def answer(obs_id: int) -> dict[str, float | str]:
@@ -77,9 +79,10 @@ def answer(obs_id: int) -> dict[str, float | str]:
     read = time.perf_counter()
     dataset = chain.run(observation, geometry, name=str(obs_id))
     reduced = time.perf_counter()
-    write_dataset(dataset, scratch / "dataset.zarr")
+    # Each under a name of its own, as in a run, and removed at the end: a file system that has just removed files
+    # may take long to make new ones (ext4 keeps off the inodes of the last minute, one by one).
+    write_dataset(dataset, scratch / f"{next(number)}.zarr")
     written = time.perf_counter()
-    shutil.rmtree(scratch / "dataset.zarr")
     return {
         "seconds": written - start,
         "read": read - start,

@@ -1,15 +1,15 @@
 """A whole analysis from Python: a configuration in, datasets and fitted sources out.
 
-The steps are Gammapy's (`Analysis.get_observations`, `Analysis.get_datasets`), or, with more to say about the run,
-`Analysis.plan`, `Analysis.reduce` and `Analysis.stack`; then `Analysis.fit`. What is done is kept in the run folder:
+The steps are Gammapy's (`Analysis.get_observations`, `Analysis.get_datasets`, `Analysis.set_models`,
+`Analysis.run_fit`), or, with more to say about the run, `Analysis.plan`, `Analysis.reduce` and `Analysis.stack`; then
+`Analysis.fit`. What is done is kept in the run folder:
 the same analysis made again finds it there.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +18,18 @@ from gammaflow.config import AnalysisConfig, expand_path
 from gammaflow.dag.analysis_plan import plan as plan_of
 from gammaflow.dag.diff import PlanDiff, compare
 from gammaflow.dag.engine import Engine, SerialEngine, Timeouts
-from gammaflow.dag.identity import check_identity, identity
-from gammaflow.dag.lock import RunLock
+from gammaflow.dag.fit_models import ModelsLike, models_from, with_backgrounds
+from gammaflow.dag.inputs import as_config, missing_is_wrong, named_path, read_data_store, selected_files
+from gammaflow.dag.ownership import check_folder, discard, kept_config
 from gammaflow.dag.plan import Plan
 from gammaflow.dag.policy import ErrorPolicy
+from gammaflow.dag.results import read_folder, read_results, read_stacked, write_folder
 from gammaflow.dag.run import Run, RunSummary, StageSummary
 from gammaflow.dag.run_folder import RunFolder
 from gammaflow.dag.status import RunStatus, status
 from gammaflow.dag.tasks import FUNCTIONS
-from gammaflow.data import DataStore, Observation, ObservationFiles, ObservationSelection
+from gammaflow.data import DataStore, Observation, ObservationFiles
 from gammaflow.datasets import CountsDataset, Datasets
-from gammaflow.errors import ConfigError, MissingFileError, MissingHduError, RunError
 from gammaflow.io import read_dataset
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from gammaflow.dag.events import Callback
     from gammaflow.dag.fit_run import RunFitResult, Which
     from gammaflow.likelihood import ImageOptions
-    from gammaflow.modeling import FoVBackgroundModel, Models, SkyModel
+    from gammaflow.modeling import Models
 
 
 class Analysis:
@@ -63,9 +64,7 @@ class Analysis:
     Examples
     --------
     >>> analysis = Analysis("config.yaml", client=client, run="runs/gc")  # doctest: +SKIP
-    >>> analysis.get_observations()  # doctest: +SKIP
     >>> analysis.get_datasets()  # doctest: +SKIP
-    >>> print(analysis.datasets["stacked"])  # doctest: +SKIP
     >>> print(analysis.fit("models.yaml"))  # doctest: +SKIP
     """
 
@@ -77,12 +76,15 @@ class Analysis:
         *,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.config = _as_config(config)
+        self.config = as_config(config)
         self.client = client
         self.callbacks = tuple(callbacks)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._observations: list[Observation] | None = None
         self._datasets: Datasets | None = None
+        #: What `set_models` was given, and the result of `run_fit`.
+        self.models: Models | None = None
+        self.fit_result: RunFitResult | None = None
         named = run if run is not None else self.config.flow.run
         if named is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="gammaflow-")
@@ -97,22 +99,12 @@ class Analysis:
     @cached_property
     def data_store(self) -> DataStore:
         """The data store of the configuration; its index is read, no more."""
-        with _missing_is_wrong("observations.datastore"):
-            return DataStore.read(self.config.path(self.config.observations.datastore))
+        return read_data_store(self.config)
 
     @cached_property
     def observation_files(self) -> tuple[ObservationFiles, ...]:
         """The files of each observation that the configuration selects; nothing is opened."""
-        selection = ObservationSelection.from_config(self.config.with_absolute_paths().observations)
-        store = self.data_store
-        located = []
-        for obs_id in store.select_observations(selection):
-            try:
-                located.append(store.locate(obs_id, selection.intervals))
-            except MissingHduError:
-                # Its reduction says so and sets it aside; the others go on.
-                located.append(ObservationFiles(obs_id, ()))
-        return tuple(located)
+        return selected_files(self.data_store, self.config)
 
     def get_observations(self) -> list[Observation]:
         """The observations that the configuration selects, but for those of ``flow.exclude``.
@@ -182,48 +174,17 @@ class Analysis:
     def check_folder(self) -> None:
         """Refuse a run folder that belongs to another configuration.
 
-        Raises
-        ------
-        RunMismatchError
-            It names each key that differs.
-        ConfigError
-            The folder holds a configuration that no run has written.
+        RunMismatchError names each key that differs; ConfigError when a ``config.yaml`` there is the user's own.
         """
-        self._check_ownership()
-        if self.folder.config.exists():
-            before = AnalysisConfig.read(self.folder.config, check=False)
-            check_identity(self.folder, identity(before), identity(self.config))
+        check_folder(self.folder, self.config)
 
     def discard(self) -> None:
         """Remove everything that a run left in the folder, and nothing else.
 
-        Raises
-        ------
-        ConfigError
-            The folder holds a configuration that no run has written.
-        RunLockedError
-            A run is going on there.
+        ConfigError when a ``config.yaml`` there is the user's own, RunLockedError when a run is going on.
         """
-        self._check_ownership()
-        if self.folder.path.is_dir():
-            with RunLock(self.folder.lock):
-                self.folder.clear()
+        discard(self.folder, self.config)
         self._datasets = None
-
-    def _check_ownership(self) -> None:
-        """Keep off a ``config.yaml`` that is the user's own: a run writes one into its folder."""
-        mine = self.folder.config
-        if mine.exists() and not self.folder.plan.exists() and mine.read_text() != self._kept_config:
-            raise ConfigError(
-                "there is a config.yaml in the folder that no run has written",
-                where=str(self.folder.path),
-                hint="Give the run a folder of its own",
-            )
-
-    @property
-    def _kept_config(self) -> str:
-        """What the run folder keeps of the configuration: it means the same from anywhere."""
-        return self.config.with_absolute_paths().to_yaml()
 
     def _run(self) -> Run:
         self.check_folder()
@@ -235,21 +196,24 @@ class Analysis:
             FUNCTIONS,
             policy=ErrorPolicy(flow.retries, flow.allow_failed),
             callbacks=self.callbacks,
-            files={"config.yaml": self._kept_config},
+            files={"config.yaml": kept_config(self.config)},
         )
 
     @cached_property
     def _plan(self) -> Plan:
-        with _missing_is_wrong("datasets.background.exclusion"):
+        with missing_is_wrong("datasets.background.exclusion"):
             return plan_of(self.config, self.observation_files, self.data_store.obs_table)
 
     def _engine(self) -> Engine:
-        timeouts = Timeouts(task=float(self.config.flow.timeout.to_value("s")))
         if self.client is None:
-            return SerialEngine(timeouts)
+            return SerialEngine(self._timeouts)
         from gammaflow.dag.dask_engine import DaskEngine  # without a client, Dask is not even imported
 
-        return DaskEngine(self.client, timeouts)
+        return DaskEngine(self.client, self._timeouts)
+
+    @property
+    def _timeouts(self) -> Timeouts:
+        return Timeouts(task=float(self.config.flow.timeout.to_value("s")))
 
     # What comes out
 
@@ -259,15 +223,15 @@ class Analysis:
         Returns
         -------
         Datasets
-            The stacked one, named ``stacked``; with ``datasets.stack: false`` one an observation. Also kept as
-            ``datasets``.
+            The stacked one, named ``stacked``; with ``flow.group_by`` one a group, named after it; with
+            ``datasets.stack: false`` one an observation. Also kept as ``datasets``.
         """
         self.execute()
         return self.datasets
 
     @property
     def datasets(self) -> Datasets:
-        """The result of the run: the stacked dataset, or with ``datasets.stack: false`` one an observation.
+        """The result of the run: what is stacked (one dataset, or one a group), or one an observation.
 
         Raises
         ------
@@ -275,8 +239,7 @@ class Analysis:
             The run is not done.
         """
         if self._datasets is None:
-            stage = "finish" if self.config.datasets.stack else "reduce"
-            self._datasets = Datasets(self._read(stage))
+            self._datasets = read_results(self.folder, "finish" if self.config.datasets.stack else "reduce")
         return self._datasets
 
     @datasets.setter
@@ -285,21 +248,8 @@ class Analysis:
 
     @property
     def stacked(self) -> CountsDataset:
-        """The stacked dataset.
-
-        Raises
-        ------
-        RunError
-            There is none yet, or there is one a group.
-        """
-        found = self._read("finish")
-        if len(found) != 1:
-            raise RunError(
-                f"there are {len(found)} stacked datasets: {', '.join(each.name for each in found)}",
-                where=str(self.folder.path),
-                hint="Runs with flow.group_by have one a group: use Analysis.datasets",
-            )
-        return found[0]
+        """The stacked dataset; RunError when there is none yet, or one a group."""
+        return read_stacked(self.folder)
 
     def read_observation(self, obs_id: int) -> CountsDataset:
         """The dataset of one observation.
@@ -313,13 +263,14 @@ class Analysis:
 
     def fit(
         self,
-        models: Models | SkyModel | Sequence[SkyModel | FoVBackgroundModel] | str | Path | None = None,
+        models: ModelsLike | None = None,
         datasets: Which | None = None,
         *,
         backend: str = "newton",
         minos: bool = False,
         name: str | None = None,
         options: ImageOptions | None = None,
+        overwrite: bool | None = None,
     ) -> RunFitResult:
         """Fit models to what the run has made; the result is kept in ``fits/<name>`` of the run folder.
 
@@ -329,18 +280,23 @@ class Analysis:
         Parameters
         ----------
         models : Models, model, list of models, or path, optional
-            Values, errors and covariance are written to them. A path names a YAML file; ``general.models_file``
-            if not given.
+            Values, errors and covariance are written to them. A path names a YAML file. If not given, what
+            `set_models` was given, or ``general.models_file``.
         datasets : {"stacked", "joint"}, optional
-            The stacked dataset, or those of the observations together; what the run makes last, if not given.
+            What is stacked (the groups jointly, where there are some), or the datasets of the observations
+            jointly; what the run makes last, if not given.
         backend : {"newton", "minuit"}
             See `gammaflow.fit.Fit`.
         minos : bool
             Also look for the asymmetric intervals of the shared parameters: ``result.intervals``.
         name : str, optional
-            Of the folder; "stacked" or "joint" if not given. A fit of the same name is replaced.
+            Of the folder; "stacked" or "joint" if not given.
         options : ImageOptions, optional
             How predicted counts are made.
+        overwrite : bool, optional
+            Whether a fit of the same name is replaced. If not given, one that was named and whose datasets are still
+            the same stays, and an error is raised before anything is computed; one called "stacked" or "joint" for
+            want of a name is made anew.
 
         Returns
         -------
@@ -350,7 +306,7 @@ class Analysis:
         Raises
         ------
         RunError
-            The datasets are not there.
+            The datasets are not there, or a fit of this name is.
         ModelError, FitError
             The models are wrong, or do not fit the datasets.
         """
@@ -359,39 +315,61 @@ class Analysis:
 
         limits = self.config.fit.fit_range
         low, high = (None if x is None else float(x.to_value("TeV")) for x in (limits.min, limits.max))
-        plan = FitPlan(datasets, backend, minos, name, EnergyRange(low, high), options)
-        flow = self.config.flow
         return fit_run(
             self.folder,
             self.read_models(models),
-            plan,
+            FitPlan(
+                datasets,
+                backend,
+                minos,
+                name,
+                EnergyRange(low, high),
+                options,
+                overwrite=name is None if overwrite is None else overwrite,
+            ),
             client=self.client,
             callbacks=self.callbacks,
-            timeouts=Timeouts(task=float(flow.timeout.to_value("s"))),
-            retries=flow.retries,
+            timeouts=self._timeouts,
+            retries=self.config.flow.retries,
         )
 
-    def read_models(
-        self, models: Models | SkyModel | Sequence[SkyModel | FoVBackgroundModel] | str | Path | None = None
-    ) -> Models:
-        """Models from a YAML file, ``general.models_file`` if none is named; models themselves are handed back.
+    def set_models(self, models: ModelsLike, extend: bool = True) -> None:
+        """Say which models are to be fitted, and give them to the datasets.
+
+        A background model that a dataset has stays, unless there is another; where there is none, the dataset gets one
+        with a free norm.
+
+        Parameters
+        ----------
+        models : Models, model, list of models, path, or text of a YAML file
+        extend : bool
+            Keep the models that were set before.
+        """
+        given = self.read_models(models)
+        if extend and self.models is not None:
+            given = type(given)([*given, *(model for model in self.models if model.name not in given.names)])
+        self.datasets.models = self.models = with_backgrounds(given, self.datasets)
+
+    def run_fit(self) -> RunFitResult:
+        """Fit the models of `set_models`, or of ``general.models_file``; also kept as ``fit_result``. See `fit`."""
+        self.fit_result = self.fit()
+        return self.fit_result
+
+    def write_models(self, path: str | Path | None = None, overwrite: bool = False) -> None:
+        """Write the models to a YAML file, ``general.models_file`` if none is named."""
+        self.read_models().write(named_path(self.config, path, "models_file"), overwrite=overwrite)
+
+    def read_models(self, models: ModelsLike | None = None) -> Models:
+        """Models from a YAML file, or from its text; models themselves are handed back.
+
+        If none are named, those of `set_models`, or ``general.models_file``.
 
         Raises
         ------
         ConfigError
             No file is named, or it is not there, or wrong.
         """
-        from gammaflow.modeling import Models
-
-        if models is None:
-            models = self.config.general.models_file
-            if models is None:
-                raise ConfigError(
-                    "no models are given", where="general.models_file", hint="Set it, or pass models"
-                )
-        if isinstance(models, str | Path):
-            return Models.read(self.config.path(str(models)))
-        return models if isinstance(models, Models) else Models(models)
+        return models_from(self.models if models is None else models, self.config)
 
     def write_datasets(self, path: str | Path | None = None, overwrite: bool = False) -> None:
         """Write each dataset to ``<path>/<name>.zarr``.
@@ -403,10 +381,7 @@ class Analysis:
         overwrite : bool
             Replace datasets that are there.
         """
-        folder = self._datasets_folder(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        for dataset in self.datasets:
-            dataset.write(folder / f"{dataset.name}.zarr", overwrite=overwrite)
+        write_folder(named_path(self.config, path, "datasets_file"), self.datasets, overwrite)
 
     def read_datasets(self, path: str | Path | None = None) -> Datasets:
         """Read what `write_datasets` wrote, in the order of the names; also kept as ``datasets``.
@@ -421,50 +396,5 @@ class Analysis:
         ConfigError
             No folder is named, or it holds no dataset.
         """
-        folder = self._datasets_folder(path)
-        groups = sorted(folder.glob("*.zarr"))
-        if not groups:
-            raise ConfigError(
-                "there is no dataset (*.zarr) in it", where=str(folder), hint="Name another folder"
-            )
-        self._datasets = Datasets(read_dataset(group) for group in groups)
+        self._datasets = read_folder(named_path(self.config, path, "datasets_file"))
         return self._datasets
-
-    def _datasets_folder(self, path: str | Path | None) -> Path:
-        named = path if path is not None else self.config.general.datasets_file
-        if named is None:
-            raise ConfigError(
-                "no folder is named", where="general.datasets_file", hint="Set it, or pass a path"
-            )
-        return self.config.path(str(named))
-
-    def _read(self, stage: str) -> list[CountsDataset]:
-        standing = self.status()
-        receipts = standing.stacked if stage == "finish" else standing.observations
-        if not receipts:
-            raise RunError(
-                "there is no stacked dataset" if stage == "finish" else "no observation is reduced",
-                where=str(self.folder.path),
-                hint="Run it first: Analysis.get_datasets()",
-            )
-        return [read_dataset(self.folder.path / receipt.group) for receipt in receipts]
-
-
-@contextmanager
-def _missing_is_wrong(key: str) -> Iterator[None]:
-    """What the configuration names and is not there makes the configuration wrong, not the data."""
-    try:
-        yield
-    except MissingFileError as error:
-        raise ConfigError(error.found, where=f"{key}: {error.where}", hint=error.hint) from error
-
-
-def _as_config(config: AnalysisConfig | Mapping[str, Any] | str | Path) -> AnalysisConfig:
-    if isinstance(config, AnalysisConfig):
-        config.check()
-        return config
-    if isinstance(config, Mapping):
-        made = AnalysisConfig(**config)
-        made.check()
-        return made
-    return AnalysisConfig.read(config)

@@ -308,6 +308,22 @@ def test_the_models_may_be_named_in_the_configuration(fit_survey: Path, tmp_path
         Analysis(fit_survey / "config.yaml").fit()
 
 
+def test_a_fit_that_was_named_stays_and_one_without_a_name_is_made_anew(
+    fit_survey: Path, tmp_path: Path
+) -> None:
+    analysis = Analysis(fit_survey / "config.yaml", run=tmp_path / "run")
+    analysis.execute()
+    for _ in range(2):
+        assert analysis.fit(start_models(fit_survey)).folder.name == "stacked"
+    assert analysis.fit(start_models(fit_survey), name="mine").folder.name == "mine"
+    with pytest.raises(RunError, match="there is a fit 'mine' of these datasets already"):
+        analysis.fit(start_models(fit_survey), name="mine")
+    with pytest.raises(RunError, match="there is a fit 'stacked'"):
+        analysis.fit(start_models(fit_survey), overwrite=False)
+    replaced = analysis.fit(start_models(fit_survey), name="mine", backend="minuit", overwrite=True)
+    assert replaced.record.backend == "minuit"
+
+
 def test_groups_are_fitted_together_with_a_norm_each(fit_survey: Path, tmp_path: Path) -> None:
     config = AnalysisConfig.read(fit_survey / "config.yaml").update({"flow": {"group_by": "OBS_ID"}})
     analysis = Analysis(config, run=tmp_path / "run")
@@ -315,3 +331,32 @@ def test_groups_are_fitted_together_with_a_norm_each(fit_survey: Path, tmp_path:
     result = analysis.fit(start_models(fit_survey), "stacked")
     assert len(result.stat_per_dataset) == 3
     assert sum("-bkg.spectral.norm" in name for name in result.names) == 3
+
+
+def test_models_are_set_and_fitted_as_gammapys_users_know(fit_survey: Path, tmp_path: Path) -> None:
+    analysis = Analysis(fit_survey / "config.yaml", run=tmp_path / "run")
+    with pytest.raises(RunError, match="holds no run"):
+        analysis.set_models(start_models(fit_survey))
+    analysis.get_datasets()
+    with pytest.raises(ConfigError, match="no models are given"):
+        analysis.run_fit()
+    models = start_models(fit_survey)
+    analysis.set_models(models.to_yaml())  # the text of a file
+    stacked = analysis.datasets["stacked"]
+    assert analysis.models.names == [*models.names, "stacked-bkg"]
+    assert [model.name for model in stacked.sky_models] == models.names
+    assert stacked.background_model is analysis.models["stacked-bkg"]
+    assert analysis.run_fit() is analysis.fit_result
+    assert analysis.fit_result.converged
+    # the datasets' own models hold what was found: they predict it
+    assert stacked.sky_models[0].parameters["index"].value == analysis.fit_result.values[FREE[0]]
+    assert float(stacked.npred_signal().sum()) > 0
+    assert stacked.stat_sum() == pytest.approx(analysis.fit_result.total_stat, rel=1e-6)
+    analysis.write_models(tmp_path / "fitted.yaml")
+    assert analysis.read_models(tmp_path / "fitted.yaml").names == analysis.models.names
+    other = models[0].copy(name="other")
+    analysis.set_models(other, extend=True)
+    assert analysis.models.names[0] == "other"
+    assert set(models.names) < set(analysis.models.names)
+    analysis.set_models(other, extend=False)
+    assert analysis.models.names == ["other", "stacked-bkg"]

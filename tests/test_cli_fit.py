@@ -62,6 +62,36 @@ def kept(folder: Path, name: str) -> dict[str, Any]:
 # ------------------------------------------------------------------ what it leaves and says
 
 
+@pytest.mark.parametrize("options", [("--name", "twice"), ("--joint",)])
+def test_a_fit_of_the_same_name_stays_unless_it_is_to_be_replaced(
+    own: Path, options: tuple[str, ...]
+) -> None:
+    assert call("run", own / "config.yaml", "--run", own / "run", "--serial").exit_code == 0
+    name = "twice" if "--name" in options else "joint"
+    assert fit(own, *options).exit_code == 0
+    before = kept(own, name)
+    refused = fit(own, *options, "--backend", "minuit")
+    assert refused.exit_code == 1
+    assert f"there is a fit '{name}' of these datasets already" in refused.stderr
+    assert "--overwrite" in refused.stderr
+    assert kept(own, name) == before
+    assert fit(own, *options, "--backend", "minuit", "--overwrite").exit_code == 0
+    assert kept(own, name)["backend"] == "minuit"
+
+
+def test_a_covariance_that_is_too_large_for_a_file_is_told(
+    survey: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gammaflow.dag.fit_record.MOST_IN_COVARIANCE_FILE", 3)
+    result = fit(survey, "--name", "large")
+    assert result.exit_code == 0
+    assert "would make too large a file" in result.stderr
+    content = kept(survey, "large")
+    assert content["covariance_file"] == ""
+    assert len(content["covariance"]["matrix"]) == len(FREE)
+    assert not (survey / "run" / "fits" / "large" / "models_covariance.dat").exists()
+
+
 def test_the_stacked_dataset_is_fitted_and_the_result_kept(survey: Path) -> None:
     result = fit(survey)
     assert result.exit_code == 0, result.stderr

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gammaflow import Analysis, AnalysisConfig, Models
+from gammaflow.config import GroupByConfig
 from tests.oracle import load_oracle
 
 WORKFLOW = Path(__file__).resolve().parent.parent / "workflow"
@@ -28,7 +30,7 @@ def test_a_folder_has_a_short_readme_and_configurations_that_it_names(folder: Pa
     text = (folder / "README.md").read_text()
     assert len(text.splitlines()) <= 15
     configs = sorted(folder.glob("config*.yaml"))
-    assert configs
+    assert configs or (folder / "datasets.yaml").exists()
     for config in configs:
         assert config.name in text
         AnalysisConfig.read(config)
@@ -51,7 +53,9 @@ def test_the_plan_of_real_data(
     assert len(diff.to_do("finish")) == (0 if "joint" in config else 1)
 
 
-@pytest.mark.parametrize("name", ["galactic_centre", "msh_15_52", "simulated_survey"])
+@pytest.mark.parametrize(
+    "name", ["galactic_centre", "msh_15_52", "simulated_survey", "crab_1d_reflected", "crab_joint"]
+)
 def test_the_models_of_a_folder_are_models_with_something_free(name: str) -> None:
     models = Models.read(WORKFLOW / name / "models.yaml")
     assert models.sky_models
@@ -139,6 +143,39 @@ def test_the_galactic_centre_is_fitted_as_in_the_tutorial(
         )
 
 
+@pytest.mark.slow
+def test_groups_of_similar_zenith_angle_are_fitted_jointly(gammapy_data: Path, tmp_path: Path) -> None:
+    """The compromise that Gammapy's documentation recommends: stack what is alike, and fit the groups together."""
+    folder = WORKFLOW / "msh_15_52"
+    config = AnalysisConfig.read(folder / "config.yaml")
+    config.flow.group_by = GroupByConfig(column="zenith", bins=["36 deg", "36.5 deg", "37 deg", "45 deg"])
+    analysis = Analysis(config, run=tmp_path / "run")
+    groups = analysis.get_datasets()
+    assert groups.names == ["zenith-36-36.5", "zenith-36.5-37", "zenith-37-45"]
+    for group, (low, high) in zip(groups, ((36, 36.5), (36.5, 37), (37, 45)), strict=True):
+        rows = group.observations["obs_id"]
+        zenith = [
+            analysis.data_store.obs_table["ZEN_PNT"][analysis.data_store.obs_table["OBS_ID"] == n][0]
+            for n in rows
+        ]
+        assert (np.array(zenith) >= low).all()
+        assert (np.array(zenith) < high).all()
+    assert sum(len(group.observations) for group in groups) == 20
+    whole = groups.stack_reduce()
+    assert whole.summary().counts == sum(receipt.summary.counts for receipt in analysis.status().observations)
+    by_group = analysis.fit(folder / "models.yaml")
+    assert list(by_group.stat_per_dataset) == groups.names
+    assert {name for name in by_group.names if "-bkg" in name} == {
+        f"{n}-bkg.spectral.norm" for n in groups.names
+    }
+    by_run = analysis.fit(folder / "models.yaml", "joint")
+    assert by_group.converged
+    assert by_run.converged
+    for name in by_group.names[:5]:  # the same events, with three norms and with twenty
+        assert abs(by_group.values[name] - by_run.values[name]) < 0.5 * by_run.errors[name], name
+        assert by_group.errors[name] == pytest.approx(by_run.errors[name], rel=0.1), name
+
+
 def test_msh_15_52_takes_the_runs_of_the_reference() -> None:
     config = AnalysisConfig.read(WORKFLOW / "msh_15_52" / "config.yaml")
     assert config.observations.obs_ids == load_oracle("hess_msh_3d")["obs_ids"]
@@ -193,3 +230,21 @@ def test_the_demo_simulates_runs_and_draws_and_finds_it_done_the_next_time(tmp_p
     assert "2 observations reduced (2 of them before)" in again.stderr
     assert "gammaflow simulate" not in again.stderr
     assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["--stack"], ["--workers", "2"]])
+def test_three_instruments_are_fitted_together(
+    gammapy_data: Path, tmp_path: Path, options: list[str]
+) -> None:
+    out = tmp_path / "fitted.yaml"
+    command = [sys.executable, str(WORKFLOW / "crab_joint" / "fit.py"), "--out", str(out), *options]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"HAWC +5\.\d", result.stdout)
+    found = Models.read(out)["Crab Nebula"].spectral_model
+    expected = load_oracle("crab_joint")["joint_fit"]["parameters"]
+    for parameter in ("alpha", "beta"):
+        entry = expected[f"Crab Nebula.{parameter}"]
+        value = getattr(found, parameter).value
+        assert abs(value - entry["value"]) < 0.3 * getattr(found, parameter).error

@@ -28,8 +28,8 @@ IN_THIS_PROCESS = 64
 @click.option(
     "--models", metavar="MODELS.yaml", help="What to fit, in Gammapy's YAML; else general.models_file."
 )
-@click.option("--stacked", "which", flag_value="stacked", help="Fit the stacked dataset.")
-@click.option("--joint", "which", flag_value="joint", help="Fit the observations' datasets together.")
+@click.option("--stacked", "which", flag_value="stacked", help="Fit what is stacked, groups jointly.")
+@click.option("--joint", "which", flag_value="joint", help="Fit the observations' datasets jointly.")
 @click.option(
     "--backend",
     type=click.Choice(["newton", "minuit"]),
@@ -39,6 +39,7 @@ IN_THIS_PROCESS = 64
 )
 @click.option("--minos", is_flag=True, help="Also find the asymmetric errors of the shared parameters.")
 @click.option("--name", metavar="NAME", help="Results go to DIR/fits/NAME; else stacked or joint.")
+@click.option("--overwrite", is_flag=True, help="Replace a fit of the same name.")
 @click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Worker processes on this machine.")
 @click.option("--serial", is_flag=True, help="Fit in this process, without Dask.")
 @click.option("--scheduler", metavar="ADDRESS", help="Fit on a Dask cluster that is there.")
@@ -50,6 +51,7 @@ def fit(
     backend: str,
     minos: bool,
     name: str | None,
+    overwrite: bool,
     workers: int | None,
     serial: bool,
     scheduler: str | None,
@@ -59,7 +61,8 @@ def fit(
 
     Fits what the run makes last, the stacked dataset or every observation's, unless told otherwise. Datasets without
     a background model get a free norm. The result is kept in DIR/fits/NAME: models.yaml with the fitted values, their
-    covariance, result.json. The exit status is 4 if the fit did not converge.
+    covariance, result.json; a fit of the same name and datasets stays, unless --overwrite is given. The exit status
+    is 4 if the fit did not converge.
 
     Up to 64 datasets are fitted in this process; more on as many workers as there are cores. The result is the same.
     """
@@ -68,7 +71,8 @@ def fit(
     from gammaflow.analysis import Analysis
     from gammaflow.config import AnalysisConfig
     from gammaflow.dag.callbacks.fit_line import FitLine
-    from gammaflow.dag.fit_record import checked_name
+    from gammaflow.dag.fit_record import checked_name, free_name
+    from gammaflow.dag.run_folder import RunFolder
     from gammaflow.dag.status import status
 
     if name is not None:
@@ -79,9 +83,10 @@ def fit(
     )
     given = analysis.read_models(models)
     joint = which == "joint" or (which is None and not standing.stage("finish").total)
+    free_name(RunFolder(folder), name or ("joint" if joint else "stacked"), overwrite, standing.keys)
     datasets = len(standing.observations if joint else standing.stacked)
     with _workers(analysis, datasets, workers, serial, scheduler) as analysis.client:
-        result = analysis.fit(given, which, backend=backend, minos=minos, name=name)
+        result = analysis.fit(given, which, backend=backend, minos=minos, name=name, overwrite=overwrite)
     report_fit(result, as_json=as_json)
 
 

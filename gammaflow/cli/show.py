@@ -124,7 +124,7 @@ def fit_entries(standing: RunStatus) -> list[dict[str, Any]]:
 def _is_current(record: FitRecord, standing: RunStatus) -> bool:
     from gammaflow.dag.fit_record import is_current
 
-    return is_current(record, {r.group: r.key for r in (*standing.observations, *standing.stacked)})
+    return is_current(record, standing.keys)
 
 
 def _say(standing: RunStatus) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
@@ -31,16 +32,38 @@ class GroupByConfig(Section):
     """Observations are stacked in groups of equal or similar conditions.
 
     A text in its place is the column.
+
+    Attributes
+    ----------
+    column : str
+        A column of the observation table; or ``zenith``, ``offset`` (of the pointing from the centre of the map, or
+        of the region of a spectrum) or ``time`` (the middle of the observation), which follow from others.
+    bins : list of float or str, optional
+        Edges of half-open bins: numbers in the column's unit (deg; MJD in TT for ``time``), or with a unit of their
+        own, or times (UTC).
     """
 
     column: str
-    bins: list[float] | None = None
+    bins: list[float | str] | None = None
+
+    @field_validator("bins", mode="before")
+    @classmethod
+    def _dates(cls, bins: Any) -> Any:
+        if not isinstance(bins, list):
+            return bins
+        return [
+            edge.isoformat() if isinstance(edge, datetime.date) else edge for edge in bins
+        ]  # YAML knows dates
 
     @field_validator("bins")
     @classmethod
-    def _increasing(cls, bins: list[float] | None) -> list[float] | None:
-        if bins is not None and (len(bins) < 2 or any(a >= b for a, b in pairwise(bins))):
-            raise ValueError("give two increasing edges or more")
+    def _increasing(cls, bins: list[float | str] | None) -> list[float | str] | None:
+        if bins is not None:
+            numbers = [
+                edge for edge in bins if isinstance(edge, float)
+            ]  # texts are compared when they are converted
+            if len(bins) < 2 or any(a >= b for a, b in pairwise(numbers)):
+                raise ValueError("give two increasing edges or more")
         return bins
 
 
@@ -68,7 +91,7 @@ class FlowConfig(Section):
     memory_limit : str, optional
         Of a worker, e.g. ``4 GB``.
     group_by : GroupByConfig or str, optional
-        Stack in groups, by a column of the observation table.
+        Stack in groups, by a column of the observation table, or by zenith, offset or time.
     invalid_response : {"refuse", "zero"}
         What NaN in a response means: the observation fails, or the value counts as 0.
     write_observations : bool

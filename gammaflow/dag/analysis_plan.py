@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from gammaflow.config import AnalysisConfig, GroupByConfig
+from gammaflow.config import AnalysisConfig
+from gammaflow.dag.groups import center_of, group_names
 from gammaflow.dag.keys import digest
 from gammaflow.dag.plan import Plan, make_plan
 from gammaflow.dag.tree import Position
 from gammaflow.data import ObservationFiles
 from gammaflow.datasets.schema import SCHEMA_VERSION
-from gammaflow.errors import ConfigError, MissingFileError
+from gammaflow.errors import MissingFileError
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ def plan(
     chosen = [files for files in observations if files.obs_id not in excluded]
     groups = None
     if config.flow.group_by is not None:
-        groups = group_names(config.flow.group_by, obs_table, [files.obs_id for files in chosen])
+        ids = [files.obs_id for files in chosen]
+        groups = group_names(config.flow.group_by, obs_table, ids, lambda: center_of(config))
     return make_plan(
         chosen,
         ingredients=reduction_ingredients(config),
@@ -121,76 +122,6 @@ def positions(config: AnalysisConfig, observations: Sequence[ObservationFiles]) 
         files.obs_id: Position(files.obs_id, float(u[index]), float(v[index]))
         for index, files in enumerate(known)
     }
-
-
-def group_names(group_by: GroupByConfig, table: Table | None, obs_ids: Sequence[int]) -> dict[int, str]:
-    """Name of the stacked dataset that each observation belongs to: one a value, or a bin, of a column.
-
-    Parameters
-    ----------
-    group_by : GroupByConfig
-        Column of the observation table, and edges of half-open bins if its values are numbers to be binned.
-    table : astropy Table
-        The observation table.
-    obs_ids : sequence of int
-        The observations to group.
-
-    Raises
-    ------
-    ConfigError
-        There is no such column, or an observation has no value in it or lies outside the bins.
-    """
-    column = group_by.column
-    if table is None or column not in table.colnames:
-        known = "there is no observation table" if table is None else f"it has {', '.join(table.colnames)}"
-        raise ConfigError(
-            f"the observation table has no column {column!r}",
-            where="flow.group_by",
-            hint=f"Name another: {known}",
-        )
-    values = dict(zip((int(number) for number in table["OBS_ID"]), table[column], strict=True))
-    where = f"flow.group_by: {column}"
-    names: dict[int, str] = {}
-    members: dict[str, str] = {}
-    homeless = []
-    for obs_id in obs_ids:
-        value = values.get(obs_id)
-        label = None if value is None or np.ma.is_masked(value) else _label(value, group_by.bins, where)
-        if label is None:
-            homeless.append(str(obs_id))
-            continue
-        names[obs_id] = _as_file_name(f"{column}-{label}")
-        first = members.setdefault(names[obs_id], label)
-        if first != label:
-            raise ConfigError(
-                f"the groups {first!r} and {label!r} would have one file name, {names[obs_id]!r}",
-                where=where,
-                hint="Group by another column",
-            )
-    if homeless:
-        listed = ", ".join(homeless[:20]) + (", ..." if len(homeless) > 20 else "")
-        raise ConfigError(
-            f"{len(homeless)} observations have no group: {listed}",
-            where=where,
-            hint="Widen the bins, or leave these observations out with flow.exclude",
-        )
-    return names
-
-
-def _label(value: object, bins: Sequence[float] | None, where: str) -> str | None:
-    """The value, or its bin; None outside the bins."""
-    if bins is None:
-        return str(value).strip()
-    try:
-        number = float(value)  # type: ignore[arg-type]  # what is no number says so
-    except ValueError as error:
-        raise ConfigError(f"{value!r} is not a number", where=where, hint="Group without bins") from error
-    index = int(np.searchsorted(bins, number, side="right")) - 1
-    return f"{bins[index]:g}-{bins[index + 1]:g}" if 0 <= index < len(bins) - 1 else None
-
-
-def _as_file_name(text: str) -> str:
-    return re.sub(r"[^\w.+-]+", "_", text).lower()
 
 
 def _file_identity(path: Path) -> list[object]:

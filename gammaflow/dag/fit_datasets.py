@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from gammaflow.dag.receipts import Receipt
-from gammaflow.datasets import MapDataset
+from gammaflow.datasets import MapDataset, SpectrumDataset
+from gammaflow.datasets.dataset import dataset_type
 from gammaflow.errors import DataError, UnsupportedError
 from gammaflow.io import read_dataset
 from gammaflow.io.encoding import group_attributes
@@ -90,7 +91,7 @@ class StoredDataset:
         """Whether there is a background that a norm could scale."""
         return "background" in self.digests
 
-    def load(self) -> MapDataset:
+    def load(self) -> MapDataset | SpectrumDataset:
         """Read it, whole, with ``mask_fit`` of the energies that take part.
 
         Raises
@@ -109,13 +110,13 @@ class StoredDataset:
         return within(read_dataset(self.path), self.energy_range)
 
 
-def within(dataset: MapDataset, energies: EnergyRange) -> MapDataset:
+def within(dataset: MapDataset | SpectrumDataset, energies: EnergyRange) -> MapDataset | SpectrumDataset:
     """The dataset with ``mask_fit`` restricted to a range of energies."""
     if energies.everything:
         return dataset
     shape = dataset.geometry.shapes["counts"]
-    chosen = dataset.geom.axis("energy").energy_mask(energies.min, energies.max)
-    mask = np.broadcast_to(chosen[:, None, None], shape)
+    chosen = dataset.geometry.energy_axis.energy_mask(energies.min, energies.max)
+    mask = np.broadcast_to(chosen.reshape(-1, *(1,) * (len(shape) - 1)), shape)
     before = dataset.array("mask_fit")
     return dataset.with_arrays(mask_fit=mask.copy() if before is None else mask & before)
 
@@ -145,9 +146,10 @@ def stored_datasets(
     for receipt in receipts:
         path = folder / receipt.group
         attributes = group_attributes(files.get(path, only="zarr.json"), str(path))
-        if (kind := attributes.get("dataset_type")) != MapDataset.tag:
+        kind = str(attributes.get("dataset_type"))
+        if not _holds_counts(kind):
             raise UnsupportedError(
-                f"a {kind} cannot be fitted yet", where=str(path), hint="Map datasets can: datasets.type 3d"
+                f"a fit of a {kind} of a run", where=str(path), hint="Runs hold maps and spectra"
             )
         digest = tuple(receipt.arrays.get(name) for name in _TRUE_ENERGY)
         if digest not in axes:  # the same for all, as a rule: one dataset is read for it
@@ -165,3 +167,10 @@ def stored_datasets(
             )
         )
     return tuple(found)
+
+
+def _holds_counts(kind: str) -> bool:
+    try:
+        return issubclass(dataset_type(kind), MapDataset | SpectrumDataset)
+    except KeyError:
+        return False

@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 
 from gammaflow.dag.fit_datasets import StoredDataset
 from gammaflow.dag.run_folder import RunFolder
-from gammaflow.errors import ConfigError
+from gammaflow.errors import ConfigError, RunError
 from gammaflow.fit import FitResult, Interval
 from gammaflow.io.folders import LocalFolders
 from gammaflow.modeling import Models
@@ -33,9 +33,9 @@ FORMAT = 1
 RESULT: Final = "result.json"
 MODELS: Final = "models.yaml"
 
-MOST_IN_COVARIANCE_FILE = 300
+MOST_IN_COVARIANCE_FILE = 1000
 """More parameters than this have their covariance in ``result.json`` alone (that of the shared ones, and the errors
-of all): as a table of text it would take minutes."""
+of all): the table of text, which grows with their square, would be larger than the datasets."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -247,8 +247,37 @@ def checked_name(name: str) -> str:
     return name
 
 
+def free_name(folder: RunFolder, name: str, overwrite: bool, keys: Mapping[str, str]) -> str:
+    """The name of a fit, if it may be used: a fit of datasets that have changed since makes room for a new one.
+
+    Parameters
+    ----------
+    folder : RunFolder
+    name : str
+    overwrite : bool
+        Whether any fit of the name may be replaced.
+    keys : mapping of str to str
+        See `is_current`.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be the name of a folder.
+    RunError
+        There is a fit of this name, and it is not to be replaced.
+    """
+    checked_name(name)
+    if not overwrite and any(is_current(record, keys) for record in read_fits(folder) if record.name == name):
+        raise RunError(
+            f"there is a fit {name!r} of these datasets already",
+            where=str(folder.fits / name),
+            hint="Give this one another name (--name, name=), or replace it: --overwrite, overwrite=True",
+        )
+    return name
+
+
 def write_fit(folder: RunFolder, record: FitRecord, models: Models) -> Path:
-    """Write a fit's folder, in the place of one of the same name; the path of the folder.
+    """Write a fit's folder, in the place of one of the same name (see `free_name`); the path of the folder.
 
     Raises
     ------

@@ -18,19 +18,18 @@ from gammaflow.dag.fit_datasets import EVERYTHING, EnergyRange, StoredDataset, s
 from gammaflow.dag.fit_events import FitFinished, FitStarted, FitStep
 from gammaflow.dag.fit_record import (
     FitRecord,
-    checked_name,
     covariance_file,
+    free_name,
     inputs_of,
     parameter_records,
     write_fit,
 )
-from gammaflow.dag.fit_shards import SerialEvaluator
 from gammaflow.dag.receipts import Receipt
 from gammaflow.dag.run_folder import RunFolder
 from gammaflow.dag.status import RunState, RunStatus, status
 from gammaflow.dag.tasks import versions
 from gammaflow.errors import FitError, RunError
-from gammaflow.fit import EvaluatorFactory, Fit, FitProgress, FitResult, Interval
+from gammaflow.fit import EvaluatorFactory, Fit, FitProgress, FitResult, Interval, LocalEvaluator
 from gammaflow.likelihood import ImageOptions
 from gammaflow.modeling import FoVBackgroundModel, Models
 
@@ -76,6 +75,8 @@ class FitPlan:
         What takes part.
     options : ImageOptions, optional
         How predicted counts are made.
+    overwrite : bool
+        Whether a fit of the same name may be replaced.
     """
 
     which: Which | None = None
@@ -84,6 +85,7 @@ class FitPlan:
     name: str | None = None
     energy_range: EnergyRange = EVERYTHING
     options: ImageOptions | None = None
+    overwrite: bool = False
 
 
 def fit_run(
@@ -116,14 +118,14 @@ def fit_run(
     Raises
     ------
     RunError
-        The datasets are not there.
+        The datasets are not there, or a fit of the same name is.
     FitError, ModelError
         The models do not fit the datasets; see `Fit.run`.
     """
     plan = plan or FitPlan()
     standing = status(folder)
     which = plan.which or ("stacked" if standing.stage("finish").total else "joint")
-    name = checked_name(plan.name or which)
+    name = free_name(folder, plan.name or which, plan.overwrite, standing.keys)
     receipts = _receipts(standing, which)
     datasets = stored_datasets(folder.path, receipts, plan.energy_range)
     complete = with_backgrounds(models, datasets)
@@ -141,6 +143,12 @@ def fit_run(
         if plan.minos:
             intervals, failure = _intervals(fit, datasets, complete, evaluators, result)
             warnings += failure
+        beside = covariance_file(result.models)
+        if result.models.parameters.free_parameters.names and not beside:
+            warnings.append(
+                f"the covariance of all {len(result.models.parameters)} parameters would make too large a file: "
+                "result.json has that of the shared ones, and the errors of all"
+            )
         record = FitRecord(
             name=name,
             datasets=which,
@@ -158,7 +166,7 @@ def fit_run(
             anchors=result.anchors,
             parameters=tuple(parameter_records(result, intervals)),
             covariance=result.to_dict()["covariance"],
-            covariance_file=covariance_file(result.models),
+            covariance_file=beside,
             energy_range=(_or_nan(plan.energy_range.min), _or_nan(plan.energy_range.max)),
             degenerate=result.degenerate,
             warnings=tuple(warnings),
@@ -233,7 +241,7 @@ def _receipts(standing: RunStatus, which: Which) -> tuple[Receipt, ...]:
 def _evaluators(client: Client | None, timeouts: Timeouts, retries: int) -> tuple[EvaluatorFactory, str]:
     """Who holds the datasets, and what to call it."""
     if client is None:
-        return SerialEvaluator, "in this process"
+        return LocalEvaluator, "in this process"
     from gammaflow.dag.fit_workers import DaskEvaluators  # without a client, Dask is not even imported
 
     threads = sum(client.ncores().values())

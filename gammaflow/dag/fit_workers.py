@@ -20,19 +20,21 @@ import numpy as np
 from distributed import Client, Future, KilledWorker, span, wait
 from numpy.typing import NDArray
 
-from gammaflow.dag import fit_sums
 from gammaflow.dag.engine import Timeouts
-from gammaflow.dag.fit_shards import (
-    LoadedShard,
-    check_shard,
-    evaluate_shard,
-    load_shard,
-    shards_of,
-)
+from gammaflow.dag.fit_shards import check_shard, evaluate_shard, load_shard, shards_of
 from gammaflow.dag.policy import Kind, classify, workers_lost
 from gammaflow.errors import ClusterError, RunTimeoutError, WorkersLostError
 from gammaflow.fit import FullCheck, Problem
-from gammaflow.likelihood import AnchorCheck, CondensedInfo, ImageOptions, NuisanceState, Reply, Request
+from gammaflow.likelihood import (
+    AnchorCheck,
+    CondensedInfo,
+    ImageOptions,
+    NuisanceState,
+    Reply,
+    Request,
+    Shard,
+)
+from gammaflow.likelihood.sums import collected, total
 
 _log = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
@@ -98,7 +100,7 @@ class DaskEvaluator:
         self.rebuilt = 0
         self._specs = shards_of(problem, options, self._threads())
         self._shards: list[Future] = []
-        self._info: tuple[CondensedInfo, ...] = fit_sums.collected(self._each(LoadedShard.info))
+        self._info: tuple[CondensedInfo, ...] = collected(self._each(Shard.info))
 
     @property
     def shards(self) -> int:
@@ -108,17 +110,15 @@ class DaskEvaluator:
     def evaluate(self, request: Request) -> Reply:
         """The sum over all datasets, in the same bits as in one process."""
         names = [spec.name for spec in self._specs]
-        return fit_sums.total(self._ask(evaluate_shard, self._shard, names, [request] * len(names)))
+        return total(self._ask(evaluate_shard, self._shard, names, [request] * len(names)))
 
     def nuisances(self, point: Floats) -> tuple[NuisanceState, ...]:
         """What each dataset finds for its own parameters at one point (Z,), in their order."""
-        return fit_sums.collected(self._each(LoadedShard.nuisances, point))
+        return collected(self._each(Shard.nuisances, point))
 
     def check(self, point: Floats) -> tuple[AnchorCheck, ...]:
         """Whether the frozen geometry still serves at one point (Z,)."""
-        return tuple(
-            one for found in fit_sums.collected(self._each(LoadedShard.check, point)) for one in found
-        )
+        return tuple(one for found in collected(self._each(Shard.check, point)) for one in found)
 
     def info(self) -> tuple[CondensedInfo, ...]:
         """What was condensed, dataset by dataset."""
@@ -127,7 +127,7 @@ class DaskEvaluator:
     def full_check(self, problem: Problem) -> tuple[FullCheck, ...]:
         """The sum over every bin with the models as they stand; the datasets are read again for it."""
         specs = shards_of(problem, self._options, len(self._specs))
-        return fit_sums.collected(self._ask(check_shard, lambda number: specs[number]))
+        return collected(self._ask(check_shard, lambda number: specs[number]))
 
     def close(self) -> None:
         """Let the workers forget the shards."""
@@ -163,7 +163,7 @@ class DaskEvaluator:
                         for i in range(len(self._specs))
                     ]
                 return self._values(futures)
-            except (Exception, concurrent.futures.CancelledError) as error:
+            except Exception as error:
                 if not self._may_go_away(error):
                     raise
                 _log.warning("attempt %d of a step of the fit: %s: %s", attempt, type(error).__name__, error)

@@ -7,6 +7,7 @@ that.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +20,8 @@ from gammaflow.errors import ConfigError, MissingFileError
 
 FORMAT = 1
 """Version of the JSON layout of a plan."""
+
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +173,14 @@ class Plan:
 
     @cached_property
     def stacks(self) -> tuple[Stack, ...]:
-        """One stack a group, sorted by name; none if nothing is to be stacked."""
+        """One stack a group, sorted by name, numbers in it as numbers; none if nothing is to be stacked."""
         if not self.stacked:
             return ()
         groups: dict[str, list[ReduceNode]] = {}
         for node in self.reductions:
             if node.obs_id not in self.left_out:
                 groups.setdefault(node.group, []).append(node)
-        return tuple(plan_stack(name, groups[name], self.fan_in) for name in sorted(groups))
+        return tuple(plan_stack(name, groups[name], self.fan_in) for name in sorted(groups, key=_in_order))
 
     def nodes(self) -> Iterator[Node]:
         """All nodes, children before parents."""
@@ -311,6 +314,12 @@ def plan_stack(name: str, reductions: Sequence[ReduceNode], fan_in: int) -> Stac
         made[id(branch)] = Operand("stack", key, key)
         counts[id(branch)] = count
     raise AssertionError("a tree ends with its root")
+
+
+def _in_order(name: str) -> tuple[list[str | float], str]:
+    """Sorts ``zenith-5-10`` before ``zenith-10-20``."""
+    parts = _NUMBER.split(name)  # texts at even places, numbers at odd ones
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
 def _identity(files: ObservationFiles) -> tuple[tuple[str, int, int], ...]:

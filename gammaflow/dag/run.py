@@ -214,7 +214,8 @@ class Run:
             summary = self._carry_out("stack", steps, len(todo), reused)
             if summary.failures:
                 _raise_stack_failure(summary.failures)
-            self.folder.sweep(frozenset(node.name for stack in plan.stacks for node in stack.partials))
+            partials = frozenset(node.name for stack in plan.stacks for node in stack.partials)
+            self.folder.sweep(partials, frozenset(stack.root.name for stack in plan.stacks) or None)
             if not plan.keep_observations:
                 self._drop_observations(plan)
             return summary

@@ -177,8 +177,10 @@ class RunFolder:
                         broken[stage, name] = found
         return Inventory(receipts, broken, failures)
 
-    def sweep(self, keep_partials: frozenset[str] | None = None) -> int:
-        """Remove what attempts that died left, and partial stacks that nobody asks for.
+    def sweep(
+        self, keep_partials: frozenset[str] | None = None, keep_stacked: frozenset[str] | None = None
+    ) -> int:
+        """Remove what attempts that died left, and stacks that nobody asks for.
 
         Only for the holder of the run's lock.
 
@@ -186,6 +188,9 @@ class RunFolder:
         ----------
         keep_partials : frozenset of str, optional
             Keys of the partial stacks to keep; None keeps all that have a receipt.
+        keep_stacked : frozenset of str, optional
+            Likewise names of stacked datasets: of observations that are grouped anew, the former groups would only
+            mislead.
 
         Returns
         -------
@@ -193,13 +198,15 @@ class RunFolder:
             How many things were removed.
         """
         removed = 0
+        kept = {"stack": keep_partials, "finish": keep_stacked}
         for stage, folder in STAGE_FOLDERS.items():
+            wanted = kept.get(stage)
             entries = list(_scan(self.path / folder))
             names = {entry.name for entry in entries}
             for entry in entries:
                 stem = entry.name.removesuffix(".zarr").removesuffix(_FAILED).removesuffix(".json")
                 unreceipted = entry.name.endswith(".zarr") and f"{stem}.json" not in names
-                unwanted = stage == "stack" and keep_partials is not None and stem not in keep_partials
+                unwanted = wanted is not None and stem not in wanted
                 if entry.name.startswith(".") or unreceipted or unwanted:
                     remove(Path(entry.path))
                     removed += 1

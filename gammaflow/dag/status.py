@@ -71,6 +71,11 @@ class RunStatus:
         """One of the stages."""
         return next(stage for stage in self.stages if stage.stage == name)
 
+    @property
+    def keys(self) -> dict[str, str]:
+        """Group, relative to the run folder, to the content key of its receipt, of all datasets."""
+        return {receipt.group: receipt.key for receipt in (*self.observations, *self.stacked)}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {

@@ -141,12 +141,13 @@ FUNCTIONS: Final = TaskFunctions(reduce=reduce_observation, stack=stack_partials
 
 
 def numbers(dataset: CountsDataset) -> DatasetNumbers:
-    """The numbers that sum up a dataset; the background is that with its fitted norm applied."""
+    """The numbers that sum up a dataset; the background is that with its fitted norm applied, or alpha times OFF."""
     summary = dataset.summary()
+    measured = summary.stat_type == "wstat"  # what is predicted there depends on the ON counts
     return DatasetNumbers(
         name=summary.name,
         counts=float(summary.counts),
-        background=summary.npred_background,
+        background=summary.background if measured else summary.npred_background,
         excess=summary.excess,
         exposure_min=summary.exposure_min,
         exposure_max=summary.exposure_max,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,7 +67,7 @@ def conclude(
     values, to_values = coordinates.external(theta)
     place, moving = minimum.place, np.ones(coordinates.size, dtype=np.bool_)
     free = free_directions(place.gradient, theta, coordinates.bounds, moving)
-    curvature = curvature_of(place.gradient, place.hessian(), place.scale(coordinates), free)
+    curvature = curvature_of(place.gradient, place.hessian, place.scale(coordinates), free)
     local = _local_values(session, states)
     degenerate, unknown = _degenerate(session, curvature)
     limits = _at_limits(session, theta, curvature)
@@ -184,13 +186,19 @@ def _errors(covariance: FitCovariance, unknown: set[str]) -> dict[str, float]:
     return {name: math.nan if name in unknown else float(sigma) for name, sigma in covariance.errors.items()}
 
 
+@lru_cache(maxsize=64)
+def _shown(unit: u.UnitBase) -> str:
+    """A unit in FITS notation: thousands of parameters have the same few."""
+    return str(unit.to_string("fits"))
+
+
 def _fitted(own: FitParameter, value: float, sigma: Mapping[str, float], at_limit: int) -> FittedParameter:
     low, high = own.parameter.bounds
     return FittedParameter(
         name=own.name,
         value=value,
         error=sigma.get(own.name, math.nan),
-        unit=own.parameter.unit.to_string("fits"),
+        unit=_shown(own.parameter.unit),
         min=low,
         max=high,
         at_limit=at_limit,

@@ -81,19 +81,22 @@ class SamePart:
 
 @dataclass(frozen=True, eq=False)
 class FluxPart:
-    """The fluxes of one source on one energy axis; the parameters of its model have been set to theta before.
+    """The fluxes of one source on one grid of energies; the parameters of its model have been set to theta before.
 
     Parameters
     ----------
     model : SpectralModel
         A copy that nobody else looks at.
-    edges : array (k + 1,)
+    edges : array (k + 1,), or (k,)
+        Edges of bins; or the energies of a differential flux.
     place : slice
         Of the fluxes in ``z``.
     rows, columns : arrays (n,) of int
         The rows of the model's gradient that belong to columns of theta.
     fixed : array (k,) or None
         The fluxes, when no parameter moves them.
+    differential : bool
+        Whether the fluxes are values at energies, not integrals over bins.
     """
 
     model: SpectralModel
@@ -102,6 +105,7 @@ class FluxPart:
     rows: Ints
     columns: Ints
     fixed: Floats | None
+    differential: bool = False
 
     @classmethod
     def of(cls, source: SkyModel, block: FluxBlock, start: int, column_of: dict[int, int]) -> FluxPart:
@@ -115,8 +119,9 @@ class FluxPart:
         model, edges = source.spectral_model, np.array(block.edges)
         pairs = [(row, column_of[id(p)]) for row, p in enumerate(model.parameters) if id(p) in column_of]
         rows, columns = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
-        values = model.integral_values(edges)
-        part = cls(model, edges, slice(start, start + block.size), rows, columns, None if pairs else values)
+        values = model.values(edges) if block.differential else model.integral_values(edges)
+        place, fixed = slice(start, start + block.size), None if pairs else values
+        part = cls(model, edges, place, rows, columns, fixed, block.differential)
         if not part.has_values() or not np.isfinite(values).all():
             raise FitError(
                 "the spectrum is not finite as it starts",
@@ -133,12 +138,10 @@ class FluxPart:
     def fill(self, theta: Floats, order: int, out: Mapped) -> None:
         """Put the fluxes in place."""
         if self.fixed is not None or order == 0:
-            out.point[self.place] = (
-                self.model.integral_values(self.edges) if self.fixed is None else self.fixed
-            )
+            out.point[self.place] = self._fluxes() if self.fixed is None else self.fixed
             return
-        values, gradient = self.model.integral_and_gradient(self.edges)
-        second = self.model.integral_hessian(self.edges) if order == 2 else None
+        values, gradient = self._fluxes_and_gradient()
+        second = self._hessian() if order == 2 else None
         if not values.any():
             gradient, second = self._beside_zero(gradient, second)
         out.point[self.place] = values
@@ -148,6 +151,19 @@ class FluxPart:
             gradient[self.rows],
             None if second is None else second[np.ix_(self.rows, self.rows)],
         )
+
+    def _fluxes(self) -> Floats:
+        return self.model.values(self.edges) if self.differential else self.model.integral_values(self.edges)
+
+    def _fluxes_and_gradient(self) -> tuple[Floats, Floats]:
+        if self.differential:
+            return self.model.values_and_gradient(self.edges)
+        return self.model.integral_and_gradient(self.edges)
+
+    def _hessian(self) -> Floats:
+        if self.differential:
+            return self.model.values_hessian(self.edges)
+        return self.model.integral_hessian(self.edges)
 
     def _beside_zero(self, gradient: Floats, second: Floats | None) -> tuple[Floats, Floats | None]:
         """Derivatives of a spectrum that is zero everywhere, from those with a little amplitude.
@@ -159,11 +175,11 @@ class FluxPart:
             before = parameter.value
             parameter.value = before + 1e-6 * scale_of(parameter)
             if self.model.values(self.edges).any():
-                slope = self.model.integral_and_gradient(self.edges)[1][row]
+                slope = self._fluxes_and_gradient()[1][row]
                 gradient = np.zeros_like(gradient)
                 gradient[row] = slope
                 if second is not None:
-                    beside, second = self.model.integral_hessian(self.edges), np.zeros_like(second)
+                    beside, second = self._hessian(), np.zeros_like(second)
                     second[row], second[:, row] = beside[row], beside[:, row]
                 parameter.value = before
                 break

@@ -82,7 +82,7 @@ class FitCovariance:
 
     @cached_property
     def errors(self) -> dict[str, float]:
-        """Standard deviation of each parameter; 0 at a limit, NaN for one that is not determined."""
+        """Standard deviation of each parameter; 0 at a limit, NaN for one that is not determined or at no minimum."""
         shared = dict(zip(self.shared_names, _roots(np.diag(self.shared)), strict=True))
         for block in self.local:
             variance = np.diag(block.own) + np.einsum(
@@ -157,4 +157,5 @@ class FitCovariance:
 
 
 def _roots(variances: Floats) -> Floats:
-    return np.sqrt(np.maximum(variances, 0.0))
+    """Of a negative one, where the end of a fit is no minimum, NaN."""
+    return np.sqrt(np.where(variances < 0, np.nan, variances))

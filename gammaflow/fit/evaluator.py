@@ -15,25 +15,30 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gammaflow.datasets import MapDataset
-from gammaflow.errors import FitError
+from gammaflow.datasets import CountsDataset, Dataset, FluxPointsDataset
+from gammaflow.errors import FitError, GammaflowError
 from gammaflow.fit.problem import FitDataset, Problem
 from gammaflow.likelihood import (
     AnchorCheck,
-    Cash,
     CondensedInfo,
     ImageOptions,
+    Layout,
     NuisanceState,
     Reply,
     Request,
     Shard,
+    WStat,
     condense,
     mask_of,
     npred_background,
     npred_signal,
+    one_blas_thread,
+    statistic_of,
 )
 from gammaflow.modeling import FoVBackgroundModel, SkyModel
 
+#: What describes one dataset.
+DatasetModels = tuple[SkyModel | FoVBackgroundModel, ...]
 Floats = NDArray[np.float64]
 
 
@@ -88,21 +93,18 @@ class EvaluatorFactory(Protocol):
 
 
 class LocalEvaluator:
-    """Datasets condensed in this process.
+    """Datasets condensed in this process, read one at a time where they are on disk.
 
     Parameters
     ----------
     problem : Problem
-        Its datasets are `MapDataset`.
+        Its datasets are in memory, or references with a method ``load``.
     options : ImageOptions, optional
     """
 
     def __init__(self, problem: Problem, options: ImageOptions | None = None) -> None:
-        self._datasets = tuple(_map_dataset(dataset) for dataset in problem.datasets)
         self._options = options
-        condensed = [condense(d, problem.models_of(d), problem.layout, options) for d in self._datasets]
-        self._info = tuple(one.info for one in condensed)
-        self._shard = Shard(tuple(condensed))
+        self._shard = condensed_shard(problem.datasets, _models(problem), problem.layout, options)
 
     def evaluate(self, request: Request) -> Reply:
         """The sum over all datasets, in their order."""
@@ -114,15 +116,15 @@ class LocalEvaluator:
 
     def check(self, point: Floats) -> tuple[AnchorCheck, ...]:
         """Whether the frozen geometry still serves at one point (Z,)."""
-        return self._shard.check(point)
+        return tuple(found for checks in self._shard.check(point) for found in checks)
 
     def info(self) -> tuple[CondensedInfo, ...]:
         """What was condensed."""
-        return self._info
+        return self._shard.info()
 
     def full_check(self, problem: Problem) -> tuple[FullCheck, ...]:
         """The sum over every bin with the models as they stand."""
-        return tuple(full_check(d, problem.models_of(d), self._options) for d in self._datasets)
+        return full_checks(problem.datasets, _models(problem), self._options)
 
     def close(self) -> None:
         """Nothing to let go of: the memory goes with the object."""
@@ -133,28 +135,94 @@ def local_evaluator(problem: Problem, options: ImageOptions | None) -> LocalEval
     return LocalEvaluator(problem, options)
 
 
-def full_check(
-    dataset: MapDataset, models: Sequence[SkyModel | FoVBackgroundModel], options: ImageOptions | None = None
-) -> FullCheck:
-    """Sum over every bin of a dataset with the models as they stand, predictions below zero included."""
-    predicted = npred_signal(dataset, models, options) + npred_background(dataset, models)
-    counts, mask = dataset.array("counts"), mask_of(dataset)
-    assert counts is not None  # a dataset without counts cannot have been condensed
-    stat = float(Cash(counts.astype(np.float64)).value(predicted)[mask].sum())
-    negative = (predicted < 0) & mask
+def _models(problem: Problem) -> list[DatasetModels]:
+    return [tuple(problem.models_of(dataset)) for dataset in problem.datasets]
+
+
+def condensed_shard(
+    datasets: Sequence[FitDataset],
+    models: Sequence[DatasetModels],
+    layout: Layout,
+    options: ImageOptions | None = None,
+) -> Shard:
+    """Datasets condensed, one after the other; on workers, too.
+
+    Parameters
+    ----------
+    datasets : sequence of FitDataset
+        In memory, or references that are loaded one at a time.
+    models : sequence of tuple of models
+        What describes each dataset.
+    layout : Layout
+    options : ImageOptions, optional
+
+    Raises
+    ------
+    GammaflowError
+        A dataset cannot be read or condensed; with its name.
+    """
+    condensed = []
+    for dataset, own in zip(datasets, models, strict=True):
+        loaded = _loaded(dataset)
+        try:
+            with one_blas_thread():
+                condensed.append(condense(loaded, own, layout, options))
+        except GammaflowError as error:
+            raise error if loaded.name in str(error) else error.at(f"dataset {loaded.name}") from None
+    return Shard(condensed)
+
+
+def full_checks(
+    datasets: Sequence[FitDataset], models: Sequence[DatasetModels], options: ImageOptions | None = None
+) -> tuple[FullCheck, ...]:
+    """The sum over every bin, dataset by dataset, with the models as they stand."""
+    with one_blas_thread():
+        return tuple(
+            full_check(_loaded(dataset), own, options) for dataset, own in zip(datasets, models, strict=True)
+        )
+
+
+def full_check(dataset: Dataset, models: DatasetModels, options: ImageOptions | None = None) -> FullCheck:
+    """Sum over every bin of a dataset with the models as they stand, predictions below zero included.
+
+    Flux points may be predicted below zero: of them nothing is counted.
+    """
+    if isinstance(dataset, FluxPointsDataset):
+        shown = dataset.copy()
+        shown.models = list(models)
+        return FullCheck(dataset.name, shown.stat_sum(), 0, 0)
+    assert isinstance(dataset, CountsDataset)  # anything else could not have been condensed
+    predicted, statistic = npred_signal(dataset, models, options), statistic_of(dataset)
+    if isinstance(statistic, WStat):
+        negative = statistic.nothing_left(predicted)
+        counts = statistic.on
+    else:
+        predicted = predicted + npred_background(dataset, models)
+        negative, counts = predicted < 0, statistic.counts
+    mask = mask_of(dataset)
+    negative &= mask
     return FullCheck(
-        dataset.name, stat, int(np.count_nonzero(negative)), int(np.count_nonzero(negative & (counts > 0)))
+        dataset.name,
+        float(statistic.value(predicted)[mask].sum()),
+        int(np.count_nonzero(negative)),
+        int(np.count_nonzero(negative & (counts > 0))),
     )
 
 
-def _map_dataset(dataset: FitDataset) -> MapDataset:
-    if not isinstance(dataset, MapDataset):
+def _loaded(dataset: FitDataset) -> Dataset:
+    """The dataset that a reference stands for."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    load = getattr(dataset, "load", None)
+    if load is None:
         raise FitError(
             f"a {type(dataset).__name__} cannot be condensed in this process",
             where=f"dataset {getattr(dataset, 'name', dataset)!r}",
-            hint="Read it into a MapDataset, or give the client whose workers can",
+            hint="Read it into a dataset, or give the client whose workers can",
         )
-    return dataset
+    loaded = load()
+    assert isinstance(loaded, Dataset)
+    return loaded
 
 
 # --- clients -----------------------------------------------------------------------------------------------

@@ -9,21 +9,20 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from gammaflow.errors import FitError
-from gammaflow.likelihood import Layout, SharedNuisance, SpatialBlock, layout_of
+from gammaflow.likelihood import Layout, SharedNuisance, SpatialBlock, grid_of, layout_of
 from gammaflow.modeling import FoVBackgroundModel, Models, Parameter, RadialSpatialModel, SkyModel
 from gammaflow.modeling.spatial.ellipse import COVARIANCE
 
 
 class FitDataset(Protocol):
-    """What a fit looks at in a dataset; a reference to one on disk may stand for it."""
+    """What a fit looks at in a dataset; a reference to one on disk may stand for it.
+
+    Flux points are recognised as such; anything else has a ``geometry`` with an ``energy_axis_true``.
+    """
 
     @property
     def name(self) -> str:
         """Name, which models refer to."""
-
-    @property
-    def geometry(self) -> Any:
-        """With ``energy_axis_true``."""
 
     @property
     def models(self) -> Any:
@@ -119,8 +118,8 @@ class Problem:
         warnings = _check_places(collected, names)
         for parameter in collected.parameters.unique_parameters:
             parameter.check()
-        axes = {dataset.name: dataset.geometry.energy_axis_true.edges for dataset in given}
-        layout = _elliptical(layout_of(collected, axes), collected)
+        grids = {dataset.name: grid_of(dataset) for dataset in given}
+        layout = _elliptical(layout_of(collected, grids), collected)
         layout = replace(layout, nuisance=(*layout.nuisance, *_promoted(collected, layout, promoted)))
         shared, local = _sorted_out(collected, layout)
         owned = (models, *(dataset.models for dataset in given)) if models is None else (models,)

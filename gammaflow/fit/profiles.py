@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gammaflow.errors import FitError
-from gammaflow.fit.limits import Interval, Limit
+from gammaflow.fit.limits import Bracket, Interval, Limit
 from gammaflow.fit.search import Descent, advance
 from gammaflow.fit.session import Session
 from gammaflow.fit.surrogate import Place
@@ -18,6 +18,7 @@ from gammaflow.fit.surrogate import Place
 Floats = NDArray[np.float64]
 
 MAX_TRIPS = 40
+MAX_BRACKETS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +125,9 @@ class Explorer:
         before = self.session.tally.trips
         columns = [self.column(name) for name in names]
         ends = [(self._limit(column, -1.0, sigma), self._limit(column, 1.0, sigma)) for column in columns]
-        advance([end for pair in ends for end in pair], self.session.ask, MAX_TRIPS)
+        self._find(
+            [(end, sigma * self._width(c)) for c, pair in zip(columns, ends, strict=True) for end in pair]
+        )
         trips = self.session.tally.trips - before
         return {
             name: self._interval(name, column, pair, sigma, trips)
@@ -134,10 +137,32 @@ class Explorer:
     def _limit(self, column: int, sign: float, sigma: float) -> Limit:
         direction = np.zeros(self.coordinates.size)
         direction[column] = sign
+        first = sigma * self._width(column)
+        return Limit(self.coordinates, self.best, self.variable, direction, sigma**2, first)
+
+    def _width(self, column: int) -> float:
+        """Standard deviation of a parameter, or what it is when all others are held."""
         width = math.sqrt(max(float(self.inner[column, column]), 0.0))
-        if width == 0:
-            width = 1.0 / float(self.best.scale(self.coordinates)[column])
-        return Limit(self.coordinates, self.best, self.variable, direction, sigma**2, sigma * width)
+        return width if width > 0 else 1.0 / float(self.best.scale(self.coordinates)[column])
+
+    def _find(self, ends: Sequence[tuple[Limit, float]]) -> None:
+        """Find ends of paths: by expansion, and those that it does not lead to by minimising on the way.
+
+        Parameters
+        ----------
+        ends : sequence of (Limit, float)
+            With a guess of t each.
+        """
+        advance([end for end, _ in ends], self.session.ask, MAX_TRIPS)
+        brackets = [Bracket(end, first) for end, first in ends if not (end.found or end.below)]
+        for _ in range(MAX_BRACKETS):
+            looking = [bracket for bracket in brackets if not bracket.done]
+            if not looking:
+                return
+            descents = [bracket.descent() for bracket in looking]
+            advance(descents, self.session.ask, MAX_TRIPS)
+            for bracket, descent in zip(looking, descents, strict=True):
+                bracket.receive(descent)
 
     def _interval(
         self, name: str, column: int, pair: tuple[Limit, Limit], sigma: float, trips: int
@@ -233,7 +258,7 @@ class Explorer:
             direction[columns] = root @ [math.cos(angle), math.sin(angle)]
             direction[columns] += np.where(direction[columns] == 0, 1e-12 * np.diag(root), 0.0)
             searches.append(Limit(self.coordinates, self.best, self.variable, direction, sigma**2, sigma))
-        advance(searches, self.session.ask, MAX_TRIPS)
+        self._find([(search, sigma) for search in searches])
         found = np.array([s.found for s in searches], dtype=np.bool_)
         line = np.array([self.best.theta[columns] + s.t * s.direction[columns] for s in searches])
         line[~found] = np.nan

@@ -173,7 +173,7 @@ class Descent:
         ratio = -change / gain if math.isfinite(change) else -math.inf
         if gain < 100 * noise and abs(change) < 100 * noise:
             ratio = max(ratio, 0.5)  # rounding decides nothing
-        if change < self.slack:
+        if self.slack > 0 and change < self.slack:
             ratio = max(ratio, 0.5)
         self.slack = 0.0
         if ratio < 0.25:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,20 +69,20 @@ class Place:
         """Fit statistic with the priors."""
         return self.expansion.stat + self.prior
 
-    @property
+    @cached_property
     def gradient(self) -> Floats:
         """Of the statistic by theta, (m,)."""
-        return self.mapped.jacobian.T @ self.expansion.gradient + self.prior_first
+        return np.asarray(self.mapped.jacobian.T @ self.expansion.gradient + self.prior_first)
 
-    def hessian(self, exact: bool = True) -> Floats:
-        """Of the statistic by theta, (m, m); not ``exact``: without the second derivatives of the images."""
-        square = self.expansion.hessian if exact else self.expansion.gauss_newton
+    @cached_property
+    def hessian(self) -> Floats:
+        """Of the statistic by theta, (m, m), exact."""
         jacobian = self.mapped.jacobian
-        total = jacobian.T @ square @ jacobian + np.diag(self.prior_second)
+        total = jacobian.T @ self.expansion.hessian @ jacobian + np.diag(self.prior_second)
         total += self.mapped.bend(self.expansion.gradient)
-        return 0.5 * (total + total.T)
+        return np.asarray(0.5 * (total + total.T))
 
-    @property
+    @cached_property
     def convex_diagonal(self) -> Floats:
         """Diagonal (m,) of what of the Hessian cannot be negative: first derivatives of the model, priors."""
         jacobian = self.mapped.jacobian
@@ -107,14 +108,14 @@ class Place:
 
     def scale(self, coordinates: Coordinates) -> Floats:
         """One over the standard deviation of each parameter when all others are held (m,), within reason."""
-        diagonal = np.maximum(self.convex_diagonal, np.abs(np.diag(self.hessian())))
+        diagonal = np.maximum(self.convex_diagonal, np.abs(np.diag(self.hessian)))
         return np.maximum(np.sqrt(0.5 * diagonal), 1.0 / (_WIDEST * coordinates.scales))
 
     def curvature(self, coordinates: Coordinates, moving: Bools) -> Curvature:
         """The exact Hessian on the parameters that are free here."""
         gradient = self.gradient
         free = free_directions(gradient, self.theta, coordinates.bounds, moving)
-        return curvature(gradient, self.hessian(), self.scale(coordinates), free)
+        return curvature(gradient, self.hessian, self.scale(coordinates), free)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +155,7 @@ class Surrogate:
         found = place.curvature(coordinates, moving)
         # the second derivatives of the images help where the whole is convex, and mislead where it is not;
         # but where first derivatives vanish (a size of 0) they are all there is
-        blind = place.convex_diagonal < 1e-6 * np.abs(np.diag(place.hessian()))
+        blind = place.convex_diagonal < 1e-6 * np.abs(np.diag(place.hessian))
         self.exact = found.positive or bool((blind & moving).any())
         near = found.edm < _FAR
         self._square = place.expansion.gauss_newton if near else place.expected_square

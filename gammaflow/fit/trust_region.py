@@ -116,6 +116,10 @@ def _on_border(along: Floats, values: Floats, radius: float) -> Floats:
     """Solution of length ``radius`` in the eigenvectors' frame: ``s = -g / (values + shift)``."""
     base = max(-float(values[0]), 0.0)
     size = float(np.linalg.norm(along))
+    if (
+        float(np.abs(values).max()) * radius < 1e-12 * size
+    ):  # a straight line: there is no other way than down
+        return along * (-radius / size)
 
     def at(shift: float) -> Floats:
         below = values + shift

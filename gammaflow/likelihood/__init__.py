@@ -5,9 +5,18 @@ how a fit talks to condensed datasets is told in `gammaflow.likelihood.protocol`
 """
 
 from gammaflow.datasets import prediction
-from gammaflow.likelihood.condense import condense, layout_of
+from gammaflow.likelihood.blas_threads import one_blas_thread
+from gammaflow.likelihood.condense import condense, grid_of, layout_of
 from gammaflow.likelihood.condensed import CondensedDataset
-from gammaflow.likelihood.coordinates import FluxBlock, Layout, SharedNuisance, SpatialBlock, point_of
+from gammaflow.likelihood.condensed_bins import CondensedBins
+from gammaflow.likelihood.coordinates import (
+    FluxBlock,
+    FluxGrid,
+    Layout,
+    SharedNuisance,
+    SpatialBlock,
+    point_of,
+)
 from gammaflow.likelihood.image import ImageState, SourceImage
 from gammaflow.likelihood.image_options import ImageOptions
 from gammaflow.likelihood.npred import (
@@ -19,6 +28,7 @@ from gammaflow.likelihood.npred import (
     residuals,
     stat_array,
     stat_sum,
+    statistic_of,
 )
 from gammaflow.likelihood.protocol import (
     AnchorCheck,
@@ -28,19 +38,21 @@ from gammaflow.likelihood.protocol import (
     NuisanceState,
     Reply,
     Request,
-    Shard,
 )
+from gammaflow.likelihood.shard import Shard
 from gammaflow.likelihood.source_image import source_image
-from gammaflow.likelihood.statistic import Cash, Statistic
+from gammaflow.likelihood.statistic import Cash, Statistic, WStat
 
 __all__ = [
     "AnchorCheck",
     "Cash",
     "Condensed",
+    "CondensedBins",
     "CondensedDataset",
     "CondensedInfo",
     "Expansion",
     "FluxBlock",
+    "FluxGrid",
     "ImageOptions",
     "ImageState",
     "Layout",
@@ -52,18 +64,22 @@ __all__ = [
     "SourceImage",
     "SpatialBlock",
     "Statistic",
+    "WStat",
     "condense",
+    "grid_of",
     "layout_of",
     "mask_of",
     "npred",
     "npred_background",
     "npred_signal",
     "npred_source",
+    "one_blas_thread",
     "point_of",
     "residuals",
     "source_image",
     "stat_array",
     "stat_sum",
+    "statistic_of",
 ]
 
 prediction.register(npred_signal)

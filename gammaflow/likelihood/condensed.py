@@ -1,4 +1,4 @@
-"""The exact condensed likelihood of one map dataset.
+"""The exact condensed likelihood of one map dataset, or of a spectrum whose background has free parameters.
 
     F = 2 [ sum_s S_s . Ttot_s + sum_e phi_e Btot_e ] - 2 sum_b n_b ln mu_b - 2 sum_e Nout_e ln phi_e - const
 
@@ -17,9 +17,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from gammaflow.likelihood.active_bins import Profile
 from gammaflow.likelihood.condensed_source import CondensedSource, MovedTerm, MovingSource, SourceTerm
-from gammaflow.likelihood.nuisance import Background, Profile
+from gammaflow.likelihood.nuisance import Background
 from gammaflow.likelihood.protocol import AnchorCheck, CondensedInfo, NuisanceState, Reply, Request, pack
+from gammaflow.likelihood.wstat_bins import WstatBins
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -37,7 +39,7 @@ class CondensedDataset:
     Parameters
     ----------
     name : str
-    background : Background
+    background : Background or WstatBins
     sources : sequence of CondensedSource
     shared : array (p,) of int
         The shared coordinate of each free background parameter, -1 for a local one.
@@ -49,7 +51,7 @@ class CondensedDataset:
     def __init__(
         self,
         name: str,
-        background: Background,
+        background: Background | WstatBins,
         sources: Sequence[CondensedSource],
         shared: Ints,
         constant: float,
@@ -247,8 +249,7 @@ class CondensedDataset:
             if not (isinstance(source, MovingSource) and isinstance(term, MovedTerm)):
                 continue
             fluxes = point[source.flux]
-            adjoint = source.adjoint(term, ratio)
-            crossed, curved = term.state.derivative_sums(adjoint, fluxes if order == 2 else None)
+            crossed, curved = source.derivatives(term, ratio, fluxes, order)
             gradient[column + k : column + k + r] = 2.0 * (crossed @ fluxes)
             if order == 2:
                 own = np.zeros((r, len(gradient)))

@@ -48,12 +48,18 @@ class MovedTerm(SourceTerm):
     Parameters
     ----------
     state : ImageState
-    base : array (C, K, Q)
+    base : array (C, K, n')
         Adjoint of W.
+    slopes : array (r, J, nb)
+        Derivatives of the images at the active bins, of the images' basis.
+    slope_totals : array (r, K)
+        Derivatives of Ttot.
     """
 
     state: ImageState
     base: Complexes
+    slopes: Floats
+    slope_totals: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +142,12 @@ class MovingSource:
         self.spatial = spatial
         self.rows = rows
         self.pixel = pixel
-        exposure = np.zeros((len(image.exposure), image.size, image.size), dtype=np.float32)
-        exposure[(slice(None), *image.in_window)] = image.exposure
-        self.response = image.edisp[:, energy] * exposure.reshape(len(exposure), -1)[:, pixel]
+        # active bins lie on the map
+        row, column = (
+            place - part.start
+            for place, part in zip(np.divmod(pixel, image.size), image.in_window, strict=True)
+        )
+        self.response = image.edisp[:, energy] * image.exposure[:, row, column]
         self._mask = mask
         # bins that share a pixel stand together
         self._order = np.argsort(pixel, kind="stable")
@@ -178,55 +187,67 @@ class MovingSource:
 
     def _at(self, values: Floats, order: int) -> MovedTerm:
         state = self.image.state(values, order)
-        base = self._base_adjoint(state)
-        counts = np.empty_like(self.response)
-        for part, stretch in state.images():
-            np.take(stretch.reshape(len(stretch), -1), self.pixel, axis=1, out=counts[part])
-        counts *= self.response
-        return MovedTerm(counts, state.flux_sums(base), state, base)
+        transfers, base = state.transfers, self._base_adjoint(state)
+        images, totals = state.at_pixels(self.pixel, base, (None, *range(state.derivatives)))
+        return MovedTerm(
+            transfers.mixed(images[0]) * self.response, totals[0], state, base, images[1:], totals[1:]
+        )
 
     def _base_adjoint(self, state: ImageState) -> Complexes:
         if self._base is None or self._base[0] is not state.frequencies:
-            self._base = (state.frequencies, state.adjoint(self._weights()))
+            self._base = (state.frequencies, state.adjoint(self._weights(), self.energies))
         return self._base[1]
 
     def _weights(self) -> Iterator[tuple[slice, Floats]]:
         """W_k, in stretches."""
-        image = self.image
+        image, mask = self.image, self._mask.astype(np.float64)
         for k in range(0, self.energies, CHUNK):
             part = slice(k, min(k + CHUNK, self.energies))
-            weight = np.tensordot(image.edisp[part], self._mask.astype(np.float64), axes=1)
+            weight = np.tensordot(image.edisp[part], mask, axes=1)
             window = np.zeros((len(weight), image.size, image.size))
             window[(slice(None), *image.in_window)] = weight * image.exposure[part]
             yield part, window
 
     def slopes(self, term: MovedTerm, fluxes: Floats) -> Floats:
         """D (r, nb): derivatives of the active bins' counts by the spatial parameters."""
-        weighted = self.response * fluxes[:, None]
-        out = np.zeros((self.spatial_count, len(self.pixel)))
-        for j in range(self.spatial_count):
-            for part, stretch in term.state.derivative_images(j):
-                at_bins = np.take(stretch.reshape(len(stretch), -1), self.pixel, axis=1)
-                out[j] += np.einsum("kb,kb->b", at_bins, weighted[part])
-        return out
+        weighted = term.state.transfers.gathered(self.response * fluxes[:, None])
+        return np.asarray(np.einsum("rjb,jb->rb", term.slopes, weighted))
 
-    def adjoint(self, term: MovedTerm, ratio: Floats) -> Complexes:
-        """Adjoint (C, K, Q) of V = W - scattered n / mu, for ratios of all active bins."""
+    def derivatives(
+        self, term: MovedTerm, ratio: Floats, fluxes: Floats, order: int
+    ) -> tuple[Floats, Floats]:
+        """Sums over the pixels of V times the derivatives of the images, for ratios n / mu of all active bins.
+
+        Returns
+        -------
+        first : array (r, K)
+            ``sum_p V_k[p] dI_k[p] / ds_j``.
+        second : array (r, r)
+            ``sum_k S_k sum_p V_k[p] d2I_k[p] / ds_i ds_j``; zero below order 2.
+        """
+        transfers = term.state.transfers
         weighted = self.response * ratio[self.rows]
-        size = self.image.size
-        summed = np.zeros((self.energies, 0))
+        first = term.slope_totals - np.array(
+            [transfers.mixed_sums(weighted, slopes) for slopes in term.slopes]
+        ).reshape(term.slope_totals.shape)
+        if order < 2:
+            return first, np.zeros((len(first), len(first)))
+        scattered = self._scattered(transfers.gathered(weighted * fluxes[:, None]))
+        adjoint = term.state.adjoint(scattered, transfers.basis)
+        np.subtract(term.state.for_basis(term.base, fluxes), adjoint, out=adjoint)
+        return first, term.state.second_sums(adjoint)
+
+    def _scattered(self, rows: Floats) -> Iterator[tuple[slice, Floats]]:
+        """Maps of what stands in the active bins (J, nb), in stretches."""
+        size, basis = self.image.size, len(rows)
+        summed = np.zeros((basis, 0))
         if len(self._starts):
-            summed = np.add.reduceat(weighted[:, self._order], self._starts, axis=1)
-
-        def maps() -> Iterator[tuple[slice, Floats]]:
-            window = np.zeros((CHUNK, size * size))
-            for k in range(0, self.energies, CHUNK):
-                part = slice(k, min(k + CHUNK, self.energies))
-                window[: part.stop - k, self._pixels] = summed[part]
-                yield part, window[: part.stop - k].reshape(-1, size, size)
-
-        out = term.state.adjoint(maps())
-        return np.subtract(term.base, out, out=out)
+            summed = np.add.reduceat(rows[:, self._order], self._starts, axis=1)
+        window = np.zeros((CHUNK, size * size))
+        for k in range(0, basis, CHUNK):
+            part = slice(k, min(k + CHUNK, basis))
+            window[: part.stop - k, self._pixels] = summed[part]
+            yield part, window[: part.stop - k].reshape(-1, size, size)
 
 
 CondensedSource = FrozenSource | MovingSource

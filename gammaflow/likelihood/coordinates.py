@@ -12,23 +12,53 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class FluxGrid:
+    """The energies at which a dataset asks for the fluxes of its sources.
+
+    Parameters
+    ----------
+    energies : tuple of float
+        TeV: the K + 1 edges of true-energy bins, or K energies.
+    differential : bool
+        Whether it asks for values at the energies (flux points) instead of integrals between them.
+    """
+
+    energies: tuple[float, ...]
+    differential: bool = False
+
+    @classmethod
+    def of(cls, energies: FluxGrid | Sequence[float] | Floats) -> FluxGrid:
+        """Bare energies are edges."""
+        if isinstance(energies, FluxGrid):
+            return energies
+        return cls(tuple(np.asarray(energies, dtype=np.float64).tolist()))
+
+    def is_like(self, other: FluxGrid) -> bool:
+        """Whether they ask for the same."""
+        return self.differential == other.differential and same_edges(self.energies, other.energies)
+
+
+@dataclass(frozen=True)
 class FluxBlock:
-    """The fluxes of one source on one true-energy axis.
+    """The fluxes of one source on one grid of energies.
 
     Parameters
     ----------
     source : str
         Name of the sky model.
     edges : tuple of float
-        The K + 1 edges of the true-energy bins in TeV.
+        The K + 1 edges of the true-energy bins in TeV; or the K energies of a differential flux.
+    differential : bool
+        False: integrals over the bins, m-2 s-1. True: values at the energies, m-2 s-1 TeV-1.
     """
 
     source: str
     edges: tuple[float, ...]
+    differential: bool = False
 
     @property
     def size(self) -> int:
-        return len(self.edges) - 1
+        return len(self.edges) - (0 if self.differential else 1)
 
 
 @dataclass(frozen=True)
@@ -79,11 +109,14 @@ class Layout:
     def size(self) -> int:
         return self.n_flux + self.n_spatial + len(self.nuisance)
 
-    def flux_slice(self, source: str, edges: Sequence[float]) -> slice | None:
-        """Place of a source's fluxes on the axis with these edges (TeV), None if they are not coordinates."""
-        start = 0
+    def flux_slice(self, source: str, grid: FluxGrid | Sequence[float]) -> slice | None:
+        """Place of a source's fluxes on a grid, or on the axis with these edges (TeV); None if they are no
+        coordinates.
+        """
+        start, grid = 0, FluxGrid.of(grid)
         for block in self.flux:
-            if block.source == source and same_edges(block.edges, edges):
+            own = block.source == source and block.differential == grid.differential
+            if own and same_edges(block.edges, grid.energies):
                 return slice(start, start + block.size)
             start += block.size
         return None
@@ -111,14 +144,20 @@ class Layout:
     @property
     def names(self) -> tuple[str, ...]:
         """A name per coordinate, e.g. ``crab:flux[3]``, ``crab:lon_0``."""
-        flux = [f"{block.source}:flux[{k}]" for block in self.flux for k in range(block.size)]
+        flux = [
+            f"{block.source}:{'dnde' if block.differential else 'flux'}[{k}]"
+            for block in self.flux
+            for k in range(block.size)
+        ]
         spatial = [f"{block.source}:{name}" for block in self.spatial for name in block.parameters]
         return (*flux, *spatial, *(shared.key for shared in self.nuisance))
 
 
-def same_edges(first: Sequence[float], second: Sequence[float]) -> bool:
+def same_edges(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
     """Whether two energy axes are the same to a relative 1e-6."""
-    return len(first) == len(second) and bool(np.allclose(first, second, rtol=1e-6, atol=0.0))
+    if len(first) != len(second):
+        return False
+    return first is second or first == second or bool(np.allclose(first, second, rtol=1e-6, atol=0.0))
 
 
 def point_of(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gammaflow.datasets import MapDataset
 from gammaflow.errors import DataError
-from gammaflow.likelihood.npred import mask_of
+from gammaflow.likelihood.npred import fitted_bins
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -28,7 +28,7 @@ class CountedBins:
     background_total : array (E,)
         Sum over all bins of the fit.
     mask : array (E, ny, nx) of bool
-        The bins of the fit.
+        The bins of the fit; with OFF counts, only those where there is a measurement of them.
     """
 
     counts: Floats
@@ -52,12 +52,12 @@ class CountedBins:
         counts, background = dataset.array("counts"), dataset.array("background")
         if counts is None:
             raise DataError("there are no counts", where=where, hint="Fill them, or fake some.")
-        mask = mask_of(dataset)
+        mask = fitted_bins(dataset)
         flat = np.flatnonzero(counts != 0)  # numpy is quicker with bools
         flat = flat[mask.ravel()[flat]]
         values = counts.ravel()[flat].astype(np.float64)
         if np.any(values < 0):
-            raise DataError("there are negative counts", where=where, hint="The Cash statistic needs counts.")
+            raise DataError("there are negative counts", where=where, hint="The statistic needs counts.")
         energy, pixel = np.divmod(flat, counts[0].size)
         row, column = np.divmod(pixel, counts.shape[2])
         if background is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ Ints = NDArray[np.intp]
 
 #: Maps transformed at a time: they stay in the cache, and their buffers are used again.
 CHUNK = 4
+#: Rows with so few coefficients, as a share of their pixels, are quicker by a product of matrices.
+FEW = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +69,17 @@ class Frequencies:
         return self.place[0] * self.columns + self.place[1]
 
     @cached_property
-    def _folds(self) -> tuple[Ints, Ints] | None:
-        """The coefficients, and where the frequencies of each begin; None when each has one only."""
-        coefficients, starts = np.unique(self._flat, return_index=True)
-        return None if len(starts) == self.count else (coefficients, starts)
+    def _folds(self) -> tuple[Ints, Ints, Ints] | None:
+        """The coefficients, where the frequencies of each begin, and the coefficient of each frequency; None when
+        each has one only.
+        """
+        coefficients, starts, places = np.unique(self._flat, return_index=True, return_inverse=True)
+        return None if len(starts) == self.count else (coefficients, starts, places)
+
+    @property
+    def coefficients(self) -> int:
+        """n', how many Fourier coefficients the frequencies fall on."""
+        return self.count if self._folds is None else len(self._folds[0])
 
     @cached_property
     def radius(self) -> Floats:
@@ -106,28 +116,87 @@ class Frequencies:
             return np.zeros(2, dtype=np.intp), np.zeros(2, dtype=np.intp)
         return self.steps.min(axis=1), self.steps.max(axis=1)
 
+    @property
+    def folds(self) -> bool:
+        """Whether several frequencies fall on one coefficient."""
+        return self._folds is not None
+
+    @cached_property
+    def _slots(self) -> tuple[Ints, Ints, int]:
+        """The coefficient of each frequency, its number among those of that coefficient, and the largest count."""
+        if self._folds is None:
+            return np.arange(self.count), np.zeros(self.count, dtype=np.intp), 1
+        _, starts, places = self._folds
+        slots = np.arange(self.count) - starts[places]
+        return places, slots, int(slots.max(initial=0)) + 1
+
+    def stack(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Values (m, Q) as an array (n', A, m): those of the A frequencies of a coefficient side by side, 0 where
+        there are fewer.
+        """
+        places, slots, depth = self._slots
+        out = np.zeros((self.coefficients, depth, len(values)), dtype=values.dtype)
+        out[places, slots] = values.T
+        return out
+
+    def unstack(self, stacked: NDArray[Any]) -> NDArray[Any]:
+        """Back from (n', A) to (Q,)."""
+        places, slots, _ = self._slots
+        return stacked[places, slots]
+
+    def fold(self, spectra: Complexes) -> Complexes:
+        """Fourier coefficients (c, n') of spectra (c, Q): sums over the alias orders."""
+        if self._folds is None:
+            return spectra
+        return np.asarray(np.add.reduceat(spectra, self._folds[1], axis=1))
+
+    def unfold(self, coefficients: Complexes) -> Complexes:
+        """The coefficient (c, Q) that each frequency falls on, of those (c, n')."""
+        return coefficients if self._folds is None else coefficients[:, self._folds[2]]
+
     def synthesise(self, spectra: Complexes) -> Floats:
         """Images (c, N, N) of spectra (c, Q), c at most `CHUNK`. The buffer is used again by the next call."""
+        return self.image(self.fold(spectra))
+
+    def image(self, coefficients: Complexes) -> Floats:
+        """Images (c, N, N) of Fourier coefficients (c, n'), c at most `CHUNK`; the buffer is used again."""
         work = _workspace(self.size, self.columns)
-        c = len(spectra)
+        c = len(coefficients)
         folded = work.folded[:c]
         folded[...] = 0.0
-        flat = folded.reshape(c, -1)
-        if self._folds is None:
-            flat[:, self._flat] = spectra
-        elif self.count:
-            coefficients, starts = self._folds
-            flat[:, coefficients] = np.add.reduceat(spectra, starts, axis=1)
+        folded.reshape(c, -1)[:, self._flat if self._folds is None else self._folds[0]] = coefficients
         np.fft.ifft(folded, axis=1, out=work.columns[:c])
-        return np.fft.irfft(work.columns[:c], n=self.size, axis=2, out=work.image[:c])
+        if self.columns * FEW > self.size:
+            return np.fft.irfft(work.columns[:c], n=self.size, axis=2, out=work.image[:c])
+        waves = _waves(self.size, self.columns)
+        return np.matmul(work.columns[:c].view(np.float64), waves, out=work.image[:c])
 
     def analyse(self, maps: Floats) -> Complexes:
         """``sum_p map[p] exp(-2 pi i nu . p)`` (c, Q) of maps (c, N, N), c at most `CHUNK`."""
+        return self.unfold(self.analyse_folded(maps))
+
+    def analyse_folded(self, maps: Floats) -> Complexes:
+        """The same for each Fourier coefficient once, (c, n')."""
         work = _workspace(self.size, self.columns)
         c = len(maps)
         rows = np.fft.rfft(maps, axis=2, out=work.half[:c])
         np.fft.fft(rows[:, :, : self.columns], axis=1, out=work.columns[:c])
-        return work.columns[:c].reshape(c, -1)[:, self._flat]
+        where = self._flat if self._folds is None else self._folds[0]
+        return work.columns[:c].reshape(c, -1)[:, where]
+
+    @cached_property
+    def folded_weight(self) -> Floats:
+        """`sum_weight` of each Fourier coefficient, (n',)."""
+        return self.sum_weight if self._folds is None else self.sum_weight[self._folds[1]]
+
+
+@lru_cache(maxsize=32)
+def _waves(size: int, columns: int) -> Floats:
+    """Matrix (2 columns, N) from real and imaginary parts of a row's first coefficients to its pixels."""
+    n = np.arange(columns)
+    weight = np.where((n == 0) | (2 * n == size), 1.0, 2.0) / size
+    waves = weight[:, None] * np.exp(2j * np.pi / size * np.outer(n, np.arange(size)))
+    return np.ascontiguousarray(np.stack([waves.real, -waves.imag], axis=1).reshape(2 * columns, size))
 
 
 @lru_cache(maxsize=32)

@@ -9,170 +9,36 @@ M: the source (`shape`), R: energy dispersion.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gammaflow.likelihood.frequencies import CHUNK, Frequencies
+from gammaflow.likelihood.frequencies import Frequencies
 from gammaflow.likelihood.image_options import ImageOptions
+from gammaflow.likelihood.image_state import Channel, ImageState, Transfer, Transfers
 from gammaflow.likelihood.lattice import Lattice
-from gammaflow.likelihood.projection import Projector
-from gammaflow.likelihood.shape import Placed, Shape
+from gammaflow.likelihood.projection import Flat, Projector
+from gammaflow.likelihood.shape import Shape
 from gammaflow.likelihood.transfer import PointSpread, pixel_transfer
 from gammaflow.likelihood.window import source_reach
 
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
-Transfer = NDArray[np.float64] | NDArray[np.complex128]
 
 #: |Mhat| beyond which a shape that decays fast is cut; a change there is invisible.
 BAND_EDGE = 4e-11
 #: The cut of such a shape lies on a ladder with this ratio, so that most steps of a fit leave the list of
 #: frequencies as it is.
 RUNG = 1.25
+#: Transforms of point spread functions that add less than this to those that are kept, relative to the largest,
+#: are left out: a thousandth of what is left out of each.
+BASIS = 1e-9
+#: A basis of up to this share of the energies is worth its sums.
+WORTHWHILE = 0.8
 #: A source that has moved farther than this, in deg, is to get the responses of its new place.
 LARGEST_DRIFT = 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class Channel:
-    """One part of a source's images: transfer functions, and what the pixels of the result are multiplied
-    with.
-
-    Parameters
-    ----------
-    transfers : tuple of array (K, Q)
-        One, or three: those that go with M, and with its moments to east and north.
-    weight : callable or None
-        Gives the factors (c, N, N) for a stretch of energies; None for 1.
-    """
-
-    transfers: tuple[Transfer, ...]
-    weight: Callable[[slice], Floats] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class ImageState:
-    """The images of one source for one set of spatial parameters, still in Fourier space.
-
-    Parameters
-    ----------
-    frequencies : Frequencies
-    channels : tuple of Channel
-        C parts that add up.
-    placed : tuple of Placed
-        M, and its moments if there are any.
-    projector : Flat or Warp
-    """
-
-    frequencies: Frequencies
-    channels: tuple[Channel, ...]
-    placed: tuple[Placed, ...]
-    projector: Projector
-
-    @property
-    def energies(self) -> int:
-        """K."""
-        return len(self.channels[0].transfers[0])
-
-    def images(self) -> Iterator[tuple[slice, Floats]]:
-        """I (c, N, N) for stretches of energies; each array is valid until the next one."""
-        return self._synthesised([p.value for p in self.placed])
-
-    def derivative_images(self, number: int) -> Iterator[tuple[slice, Floats]]:
-        """``dI / ds_j``, as `images`."""
-        return self._synthesised([p.first[number] for p in self.placed])
-
-    def _synthesised(self, sources: Sequence[Complexes]) -> Iterator[tuple[slice, Floats]]:
-        for k in range(0, self.energies, CHUNK):
-            part = slice(k, min(k + CHUNK, self.energies))
-            first, *others = self.channels
-            image = self.projector.synthesise(self.frequencies, _spectrum(first, sources, part))
-            for channel in others:
-                image = image.copy()  # the buffer is used again
-                extra = self.projector.synthesise(self.frequencies, _spectrum(channel, sources, part))
-                image += extra if channel.weight is None else extra * channel.weight(part)
-            yield part, image
-
-    def adjoint(self, maps: Iterator[tuple[slice, Floats]]) -> Complexes:
-        """Coefficients B of maps V that come in stretches (c, N, N).
-
-        Returns
-        -------
-        array (C, K, Q)
-            ``sum_p V_k[p] image_k[p] = Re sum_cq conj(B_ckq) spectrum_ckq``.
-        """
-        out = np.empty((len(self.channels), self.energies, self.frequencies.count), dtype=np.complex128)
-        for part, stretch in maps:
-            for c, channel in enumerate(self.channels):
-                weighted = stretch if channel.weight is None else stretch * channel.weight(part)
-                out[c, part] = self.projector.adjoint(self.frequencies, weighted)
-        return out
-
-    def flux_sums(self, adjoint: Complexes) -> Floats:
-        """``sum_p V_k[p] I_k[p]`` (K,) from B of the maps V."""
-        total = np.zeros(self.energies)
-        for weighted, placed in self._weighted(adjoint):
-            total += _real_sums(weighted, placed.value[None])[0]
-        return total
-
-    def derivative_sums(self, adjoint: Complexes, fluxes: Floats | None = None) -> tuple[Floats, Floats]:
-        """Sums over the pixels of V times the derivatives of the images.
-
-        Parameters
-        ----------
-        adjoint : array (C, K, Q)
-            B of the maps V.
-        fluxes : array (K,), optional
-            S; without them no second derivatives are made.
-
-        Returns
-        -------
-        first : array (r, K)
-            ``sum_p V_k[p] dI_k[p] / ds_j``.
-        second : array (r, r)
-            ``sum_k S_k sum_p V_k[p] d2I_k[p] / ds_i ds_j``.
-        """
-        r = len(self.placed[0].first)
-        first, second = np.zeros((r, self.energies)), np.zeros((r, r))
-        for weighted, placed in self._weighted(adjoint):
-            first += _real_sums(weighted, placed.first)
-            if fluxes is None:
-                continue
-            if len(placed.value) == 1:
-                second += placed.second_sum((fluxes @ weighted).conj()[None])
-            else:
-                second += placed.second_sum((fluxes[:, None] * weighted).conj())
-        return first, second
-
-    def _weighted(self, adjoint: Complexes) -> Iterator[tuple[Complexes, Placed]]:
-        """B times the conjugate transfer function, and what it goes with."""
-        for own, channel in zip(adjoint, self.channels, strict=True):
-            for transfer, placed in zip(channel.transfers, self.placed, strict=False):
-                yield own * (transfer.conj() if np.iscomplexobj(transfer) else transfer), placed
-
-
-def _real_sums(weighted: Complexes, sources: Complexes) -> Floats:
-    """``Re sum_q conj(weighted_kq) sources_jkq`` (j, K); the sources may be the same for all energies."""
-    if sources.shape[1] > 1:
-        return np.einsum("kq,jkq->jk", weighted.conj(), sources).real
-    # as a product of real matrices: real and imaginary parts stand side by side
-    rows = np.ascontiguousarray(sources[:, 0]).view(np.float64)
-    return rows @ weighted.view(np.float64).T
-
-
-def _spectrum(channel: Channel, sources: Sequence[Complexes], part: slice) -> Complexes:
-    """Sum of the transfer functions times what they go with, (c, Q). A channel may leave out the moments."""
-    total: Complexes | None = None
-    for transfer, source in zip(channel.transfers, sources, strict=False):
-        term: Complexes = transfer[part] * (source if len(source) == 1 else source[part])
-        total = term if total is None else total + term
-    if total is None:
-        raise ValueError("a channel without a transfer function")
-    return total
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,14 +117,16 @@ class SourceImage:
         self.in_map, self.in_window = slices
         self.warnings = warnings
         self._options = options
-        self._lists: dict[float, tuple[Frequencies, tuple[Channel, ...]]] = {}
+        self._lists: dict[float, Transfers] = {}
         self._start_cut = self._cut()
         self._band_limited = self._start_cut < math.inf
         self._start_envelope: tuple[Floats, Floats] | None = None
         if not self._band_limited:
             q = np.linspace(0.0, lattice.highest, 4096)
             shrink = 1.0 / options.size_margin if shape.names else 1.0
-            self._start_envelope = (q, shape.envelope(q, shrink))
+            envelope = shape.envelope(q, shrink)
+            if np.any(envelope < 1.0):  # a point's is 1 everywhere
+                self._start_envelope = (q, envelope)
 
     @property
     def energies(self) -> slice:
@@ -283,10 +151,7 @@ class SourceImage:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self.responses.nbytes + sum(
-            f.u.nbytes * 3 + sum(t.nbytes for channel in channels for t in channel.transfers)
-            for f, channels in self._lists.values()
-        )
+        return self.responses.nbytes + sum(listed.nbytes for listed in self._lists.values())
 
     # --- frequencies -----------------------------------------------------------------------------------
 
@@ -301,7 +166,7 @@ class SourceImage:
         # a shape that is only just not a point is one
         return float(rungs[below[0]]) if len(below) and rungs[below[0]] < top else math.inf
 
-    def _listed(self, cut: float) -> tuple[Frequencies, tuple[Channel, ...]]:
+    def _listed(self, cut: float) -> Transfers:
         """The frequencies that matter, and the transfer functions there. Depends on the cut alone."""
         found = self._lists.pop(cut, None)
         if found is None:
@@ -312,8 +177,7 @@ class SourceImage:
             keep = bound > self._options.tolerance
             if self.shape.sampled:
                 keep &= np.abs(everything.nu).max(axis=0) < self.shape.highest_nu
-            chosen = everything.select(keep)
-            found = (chosen, self._channels(chosen))
+            found = self._transfers(everything.select(keep))
         self._lists[cut] = found
         while len(self._lists) > 2:
             del self._lists[next(iter(self._lists))]
@@ -332,21 +196,42 @@ class SourceImage:
         last = float(spread.q[min(int(above[-1]) + 1, len(spread.q) - 1)]) if len(above) else 0.0
         return float(RUNG ** math.ceil(math.log(max(last, spread.q[1]), RUNG)))
 
-    def _channels(self, frequencies: Frequencies) -> tuple[Channel, ...]:
+    def _transfers(self, frequencies: Frequencies) -> Transfers:
         """Plain images; with varying responses those of the moments, and of the PSF's own offset times the
         slope of the exposure, ``exposure(true place) = exposure(p) - slope . (p - true place)``.
         """
         own, pixel, radius = self.responses, pixel_transfer(frequencies), frequencies.radius
+        if not own.around and own.exposure_slope is None and not self.shape.depends_on_energy:
+            mixing = self._mixing(float(radius.max(initial=0.0)))
+            spread = own.spread if mixing is None else own.spread.combined(mixing.T)
+            transfer = spread.transform(radius) * pixel
+            if frequencies.folds and isinstance(self.projector, Flat):
+                stacked = np.ascontiguousarray(frequencies.stack(transfer).transpose(0, 2, 1))
+                return Transfers(frequencies, (), mixing, stacked)
+            return Transfers(frequencies, (Channel((transfer,)),), mixing)
         transfers: list[Transfer] = [own.spread.transform(radius) * pixel]
         for up, down in (own.around[:2], own.around[2:]) if own.around else ():
             transfers.append((up.transform(radius) - down.transform(radius)) * (pixel / own.span))
         plain = Channel(tuple(transfers))
         if own.exposure_slope is None:
-            return (plain,)
+            return Transfers(frequencies, (plain,), None)
         # offset x PSF has the transform (i / 2 pi) Phat'(q) u / q
         slope = own.spread.transform_slope(radius) / np.where(radius > 0, radius, 1.0)
         offset: Complexes = np.multiply(-0.5j / np.pi, slope * (own.exposure_slope @ frequencies.u) * pixel)
-        return plain, Channel((offset,), self._inverse_exposure)
+        return Transfers(frequencies, (plain, Channel((offset,), self._inverse_exposure)), None)
+
+    def _mixing(self, top: float) -> Floats | None:
+        """The basis (K, J) of the point spread functions' transforms up to a frequency; None where it is not much
+        smaller than they are.
+        """
+        spread = self.responses.spread
+        used = spread.q <= top + spread.q[1]
+        weight = np.sqrt(spread.q[used])  # in the plane there are as many frequencies
+        if self._start_envelope is not None:
+            weight = weight * np.interp(spread.q[used], *self._start_envelope)
+        vectors, sizes, _ = np.linalg.svd(spread.phat[:, used] * weight, full_matrices=False)
+        kept = int(np.count_nonzero(sizes > BASIS * sizes[0]))
+        return np.ascontiguousarray(vectors[:, :kept]) if kept <= WORTHWHILE * len(vectors) else None
 
     def _inverse_exposure(self, part: slice) -> Floats:
         exposure = self.exposure_stretch(part)
@@ -358,8 +243,8 @@ class SourceImage:
         """The images for free spatial parameters ``values`` (r,), with derivatives up to ``order``."""
         self.shape.set(values)
         cut = self._cut() if self._band_limited and len(values) else self._start_cut
-        frequencies, channels = self._listed(cut)
-        return ImageState(frequencies, channels, self.shape.place(frequencies, order), self.projector)
+        listed = self._listed(cut)
+        return ImageState(listed, self.shape.place(listed.frequencies, order), self.projector)
 
     @property
     def start(self) -> Floats:

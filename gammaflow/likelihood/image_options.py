@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gammaflow.likelihood.transfer import PsfInterpolation
+from gammaflow.likelihood.hankel import PsfInterpolation
 
 IrfVariation = Literal["none", "linear"]
 

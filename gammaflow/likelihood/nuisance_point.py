@@ -27,7 +27,7 @@ MAX_HALVINGS = 40
 
 @dataclass(frozen=True, eq=False)
 class PointBins:
-    """Active bins as the inner function at one point needs them; see `gammaflow.likelihood.nuisance.ActiveBins`.
+    """Active bins as the inner function at one point needs them; see `gammaflow.likelihood.active_bins.ActiveBins`.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class PointBins:
 
 @dataclass(frozen=True, eq=False)
 class PointInner:
-    """The inner function at one point: as `gammaflow.likelihood.nuisance.Inner`, without the axis of points."""
+    """The inner function at one point: as `gammaflow.likelihood.active_bins.Inner`, without the axis of points."""
 
     value: float
     gradient: Floats

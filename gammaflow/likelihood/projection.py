@@ -11,7 +11,8 @@ the image on the sky is ``g (I + eps . grad I)``, where ``grad I`` comes from th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from gammaflow.maps.solid_angle import cell_areas
 
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex128]
+Ints = NDArray[np.intp]
 
 #: Below both the flat window is used as it is.
 SKIP_SHIFT = 0.005  # pixels
@@ -38,19 +40,36 @@ COARSE = 16
 class Flat:
     """No correction: images and their adjoint as they come from the frequencies."""
 
-    def synthesise(self, frequencies: Frequencies, spectra: Complexes) -> Floats:
-        """Images (c, N, N) of spectra (c, Q), c at most `CHUNK`; the buffer is used again by the next call."""
-        return frequencies.synthesise(spectra)
+    def fold(self, frequencies: Frequencies, spectra: Complexes) -> Complexes:
+        """What an image needs of spectra (c, Q): their Fourier coefficients, (c, n')."""
+        return frequencies.fold(spectra)
+
+    def unfold(self, frequencies: Frequencies, folded: Complexes) -> Complexes:
+        """The transpose of `fold`, (c, n') to (c, Q)."""
+        return frequencies.unfold(folded)
+
+    def folded_count(self, frequencies: Frequencies) -> int:
+        """How many numbers make a folded spectrum, n'."""
+        return frequencies.coefficients
+
+    def synthesise(self, frequencies: Frequencies, folded: Complexes) -> Floats:
+        """Images (c, N, N) of folded spectra (c, n'), c at most `CHUNK`; the buffer is used again by the next call."""
+        return frequencies.image(folded)
+
+    def sample(self, frequencies: Frequencies, folded: Complexes, pixels: Ints) -> Floats:
+        """The same at some pixels (n,) of the window, flat: (c, n)."""
+        return _taken(frequencies.image(folded), pixels)
 
     def adjoint(self, frequencies: Frequencies, maps: Floats) -> Complexes:
-        """B (c, Q) with ``sum_p maps[p] image[p] = Re sum_q conj(B_q) spectrum_q``."""
-        out: Complexes = frequencies.analyse(maps) * frequencies.sum_weight
+        """B (c, n') with ``sum_p maps[p] image[p] = Re sum_n conj(B_n) folded_n``."""
+        out: Complexes = frequencies.analyse_folded(maps)
+        out *= frequencies.folded_weight
         return out
 
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """First-order correction for the curvature of the sky.
+    """First-order correction for the curvature of the sky. Spectra are not folded: their slopes are needed, too.
 
     Parameters
     ----------
@@ -63,13 +82,34 @@ class Warp:
     area: Floats
     shift: Floats
 
-    def synthesise(self, frequencies: Frequencies, spectra: Complexes) -> Floats:
+    def fold(self, frequencies: Frequencies, spectra: Complexes) -> Complexes:
+        """The spectra (c, Q) as they are."""
+        return spectra
+
+    def unfold(self, frequencies: Frequencies, folded: Complexes) -> Complexes:
+        """The spectra (c, Q) as they are."""
+        return folded
+
+    def folded_count(self, frequencies: Frequencies) -> int:
+        """How many numbers make a folded spectrum: Q."""
+        return frequencies.count
+
+    def synthesise(self, frequencies: Frequencies, folded: Complexes) -> Floats:
         """Images (c, N, N) of spectra (c, Q), c at most `CHUNK`."""
-        image = frequencies.synthesise(spectra).copy()
+        image = frequencies.synthesise(folded).copy()
         for axis in (0, 1):
-            image += self.shift[axis] * frequencies.synthesise(spectra * (2j * np.pi * frequencies.nu[axis]))
+            image += self.shift[axis] * frequencies.synthesise(folded * (2j * np.pi * frequencies.nu[axis]))
         image *= self.area
         return image
+
+    def sample(self, frequencies: Frequencies, folded: Complexes, pixels: Ints) -> Floats:
+        """The same at some pixels (n,) of the window, flat: (c, n)."""
+        values = _taken(frequencies.synthesise(folded), pixels)
+        for axis in (0, 1):
+            slope = frequencies.synthesise(folded * (2j * np.pi * frequencies.nu[axis]))
+            values += self.shift[axis].ravel()[pixels] * _taken(slope, pixels)
+        values *= self.area.ravel()[pixels]
+        return values
 
     def adjoint(self, frequencies: Frequencies, maps: Floats) -> Complexes:
         """B (c, Q) with ``sum_p maps[p] image[p] = Re sum_q conj(B_q) spectrum_q``."""
@@ -82,6 +122,10 @@ class Warp:
 
 
 Projector = Flat | Warp
+
+
+def _taken(images: Floats, pixels: Ints) -> Floats:
+    return np.take(images.reshape(len(images), -1), pixels, axis=1)
 
 
 def projector(lattice: Lattice, radius: float, force: bool | None = None) -> Projector:
@@ -119,6 +163,13 @@ def projector(lattice: Lattice, radius: float, force: bool | None = None) -> Pro
             f"{radius:.3g} deg of lon {lattice.anchor[0]:g}, lat {lattice.anchor[1]:g} deg ({lattice.frame})",
             hint="Use a map whose projection is centred closer to the source.",
         )
+    # these do not belong to the maps
+    return _warp(replace(lattice, half_size=0, alias=0))
+
+
+@lru_cache(maxsize=16)
+def _warp(lattice: Lattice) -> Warp:
+    """For one window: cut-outs of one parent have the same for the same source."""
     area, shift, _ = warp_maps(lattice)
     # far out, where nothing of the source is, first order would make things worse
     taper = np.clip(2.0 - np.max(np.abs(shift), axis=0) / LARGEST_SHIFT, 0.0, 1.0)

@@ -9,9 +9,9 @@ never a local parameter.
 **Shared coordinates** (`coordinates.Layout` gives each its place in the vector ``z``), in this order:
 
 1. *fluxes*, one block per source and true-energy axis (`FluxBlock`): ``S_k`` is the integral of the source's
-   spectrum over true-energy bin k, in m-2 s-1 (as `SpectralModel.integral_values` gives it). The prediction is
-   linear in them, so ``F`` is convex there, and any spectral model will do: the manager computes ``S(theta)``
-   and its derivatives itself, a handful of numbers.
+   spectrum over true-energy bin k, in m-2 s-1 (as `SpectralModel.integral_values` gives it); of flux points it
+   is the value at energy k, in m-2 s-1 TeV-1. The prediction is linear in them, so ``F`` is convex there, and any
+   spectral model will do: the manager computes ``S(theta)`` and its derivatives itself, a handful of numbers.
 2. *spatial parameters*, one block per source that has free ones (`SpatialBlock`): the values, in their own
    units, of the spatial model's free parameters (``lon_0``, ``lat_0``, ``sigma``, ...) in the model's order.
    Of an elliptical model the names ``cov_ee, cov_en, cov_nn`` (deg2) may stand in the place of size, ``e`` and
@@ -24,7 +24,7 @@ those of another: profiled with their limits and priors on the spot. Priors on s
 manager's to add.
 
 **A trip.** The manager sends a `Request` (one or many points ``z``) to every shard; each answers with a
-`Reply`, and the replies add up (`Reply.total`, in the order given). The quadratic expansion at point i is
+`Reply`, and the replies add up (`gammaflow.likelihood.sums`, in a fixed order). The quadratic expansion at point i is
 ``reply.at(i)``:
 
     Q(d) = stat + gradient.d + d.H.d / 2,      H = gauss_newton + second_order
@@ -33,7 +33,8 @@ manager's to add.
 exact Hessian); ``second_order`` is what the spatial parameters add by their second derivatives
 (flux-spatial and spatial-spatial of the same source). Their sum is the exact Hessian of ``F_p`` in ``z``;
 the covariance is ``2 (dz^T H dz + gradient.d2z)^-1``. Far from the minimum ``H`` may be indefinite: fall
-back on ``gauss_newton`` there. ``F_p`` is smooth in ``z`` except where a local parameter reaches a limit.
+back on ``gauss_newton`` there. ``F_p`` is smooth in ``z`` except where a local parameter reaches a limit;
+of a bin without OFF counts the curvature begins where the signal alone explains the ON counts.
 
 **There is no accept message.** An evaluation is a pure function of ``z``: datasets keep no state between
 trips, F at a point has the same bits whatever was asked before, and a lost shard is rebuilt by its loader.
@@ -42,9 +43,10 @@ and their covariance:
 
     C_phi,theta = R dz C ,     C_phi_i,phi_j = 2 delta_ij H_i^-1 + R_i dz C dz^T R_j^T ,    R = dphi/dz
 
-**Predictions below zero.** The field's statistic cuts a prediction at zero; the condensed sums over bins
-without counts do not. The two are equal as long as nothing is predicted below zero; a fit that ends at a
-negative flux or norm has to look at the full sum (`npred.stat_sum`).
+**Predictions below zero.** The field's statistic cuts a prediction at zero (with OFF counts: it raises the
+background until the sum is zero); the condensed sums over bins without counts do not. The two are equal as
+long as nothing is predicted below zero; a fit that ends at a negative flux or norm has to look at the full sum
+(`npred.stat_sum`).
 
 **A point that cannot be.** Where a bin with counts has no positive prediction the statistic is ``inf``,
 ``invalid`` says in how many bins, gradient and curvature are zero: the step is to be shrunk.
@@ -57,9 +59,7 @@ between fits with the same anchor.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -228,49 +228,6 @@ class Reply:
             empty_gradient=None,
         )
 
-    @staticmethod
-    def total(replies: Sequence[Reply]) -> Reply:
-        """Sum of replies to the same request, in the order given."""
-        first = replies[0]
-        if len(replies) == 1:
-            return first
-        index = np.unique(np.concatenate([reply.index for reply in replies]))
-        points, n = len(first.variable), len(index)
-        places = [np.searchsorted(index, reply.index) for reply in replies]
-        spatial = np.unique(
-            np.concatenate([place[reply.spatial] for place, reply in zip(places, replies, strict=True)])
-        ).astype(np.intp)
-        gradient = np.zeros((points, n if any(reply.gradient.shape[1] for reply in replies) else 0))
-        square = np.zeros((points, n, n))
-        second = np.zeros((points, len(spatial), n))
-        with_square = any(reply.gauss_newton.shape[1] for reply in replies)
-        empty = np.zeros((points, n)) if all(reply.empty_gradient is not None for reply in replies) else None
-        for place, reply in zip(places, replies, strict=True):
-            if reply.gradient.shape[1]:
-                gradient[:, place] += reply.gradient
-            if empty is not None and reply.empty_gradient is not None:
-                empty[:, place] += reply.empty_gradient
-            if reply.gauss_newton.shape[1]:
-                rows = np.searchsorted(spatial, place[reply.spatial])
-                for i in range(points):
-                    square[i][np.ix_(place, place)] += unpack(reply.gauss_newton[i], len(place))
-                    second[i][np.ix_(rows, place)] += reply.second_order[i]
-        upper = _upper(n)
-        return Reply(
-            index=index,
-            constant=math.fsum(reply.constant for reply in replies),
-            variable=np.sum([reply.variable for reply in replies], axis=0),
-            gradient=gradient,
-            gauss_newton=square[:, upper[0], upper[1]] if with_square else np.zeros((points, 0)),
-            spatial=spatial,
-            second_order=second,
-            invalid=np.sum([reply.invalid for reply in replies], axis=0),
-            at_limit=np.sum([reply.at_limit for reply in replies], axis=0),
-            datasets=sum(reply.datasets for reply in replies),
-            seconds=sum(reply.seconds for reply in replies),
-            empty_gradient=empty,
-        )
-
 
 @dataclass(frozen=True)
 class NuisanceState:
@@ -355,7 +312,15 @@ class CondensedInfo:
 
 
 class Condensed(Protocol):
-    """What every kind of condensed dataset, and a shard of them, can do."""
+    """What every kind of condensed dataset can do."""
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+
+    @property
+    def info(self) -> CondensedInfo:
+        """What was condensed."""
 
     def evaluate(self, request: Request) -> Reply:
         """The statistic and its derivatives at the points of the request."""
@@ -367,36 +332,20 @@ class Condensed(Protocol):
         """Whether the frozen geometry still serves at one point (Z,)."""
 
 
-@dataclass(frozen=True)
-class Shard:
-    """Some condensed datasets whose replies are added up where they are, in their order."""
-
-    datasets: tuple[Condensed, ...] = field(default=())
-
-    def evaluate(self, request: Request) -> Reply:
-        return Reply.total([dataset.evaluate(request) for dataset in self.datasets])
-
-    def nuisances(self, point: Floats) -> tuple[NuisanceState, ...]:
-        return tuple(state for dataset in self.datasets for state in dataset.nuisances(point))
-
-    def check(self, point: Floats) -> tuple[AnchorCheck, ...]:
-        return tuple(found for dataset in self.datasets for found in dataset.check(point))
-
-
 def pack(square: Floats) -> Floats:
     """Upper triangle of a symmetric matrix, row by row."""
-    return square[_upper(len(square))]
+    return square[upper_triangle(len(square))]
 
 
 def unpack(packed: Floats, n: int) -> Floats:
     """The symmetric matrix (n, n) from its upper triangle."""
     square = np.zeros((n, n))
-    square[_upper(n)] = packed
+    square[upper_triangle(n)] = packed
     return square + np.triu(square, 1).T
 
 
 @lru_cache(maxsize=32)
-def _upper(n: int) -> tuple[Ints, Ints]:
+def upper_triangle(n: int) -> tuple[Ints, Ints]:
     """Rows and columns of the upper triangle; making them costs more than using them."""
     rows, columns = np.triu_indices(n)
     rows.flags.writeable = columns.flags.writeable = False

@@ -41,7 +41,8 @@ def psf_table(dataset: MapDataset, vector: Floats) -> Floats | None:
             there = here.any(axis=1)
             table += weight * here
             norm += weight * there
-    return np.divide(table, norm[:, None], out=np.zeros_like(table), where=norm[:, None] > 0)
+    found = np.divide(table, norm[:, None], out=np.zeros_like(table), where=norm[:, None] > 0)
+    return _finite(found, dataset, "psf")
 
 
 def edisp_kernel(dataset: MapDataset, vector: Floats, apply: bool = True) -> Floats:
@@ -59,7 +60,7 @@ def edisp_kernel(dataset: MapDataset, vector: Floats, apply: bool = True) -> Flo
     row, column = nearest_pixel(
         dataset.geometry.geom_irf, vector, usable, where=f"dataset {dataset.name}: edisp"
     )
-    values = edisp[:, :, row, column].astype(np.float64)
+    values = _finite(edisp[:, :, row, column].astype(np.float64), dataset, "edisp")
     migra = dataset.geometry.migra_axis
     if migra is None:
         return values
@@ -112,6 +113,16 @@ def nearest_pixel(geom: WcsGeom, vector: Floats, usable: NDArray[np.bool_], wher
     closeness = np.where(usable, np.tensordot(vector, np.nan_to_num(geom.pixel_vectors()), axes=1), -np.inf)
     row, column = np.unravel_index(int(np.argmax(closeness)), usable.shape)
     return int(row), int(column)
+
+
+def _finite(values: Floats, dataset: MapDataset, what: str) -> Floats:
+    if not np.isfinite(values).all():
+        raise DataError(
+            "the values at the source are not finite",
+            where=f"dataset {dataset.name}: {what}",
+            hint="Exclude the dataset, or repair its responses.",
+        )
+    return values
 
 
 def _usable(dataset: MapDataset, name: str, response: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -36,13 +36,25 @@ class MapSpectrum:
         N of the window.
     oversampling : int
         f.
-    half : array (..., k, f N, f N // 2 + 1)
-        rfft2 of the samples.
+    half : array (..., k, n, m)
+        rfft2 of the samples: columns 0, 1, ..., rows 0, 1, ... and from the end on -1, -2, ... At least what lies
+        within the window's alias orders and below the fine lattice's own limit.
     """
 
     size: int
     oversampling: int
     half: Complexes
+
+    @classmethod
+    def of(cls, lattice: Lattice, oversampling: int, maps: Floats, weight: Floats) -> MapSpectrum:
+        """Of maps (..., k, f N, f N), each times a weight (f N, f N)."""
+        fine = oversampling * lattice.size
+        top = min(fine // 2, int((lattice.alias + 0.5) * lattice.size) + 1)
+        rows = np.arange(fine) if 2 * top + 1 >= fine else np.r_[0 : top + 1, fine - top : fine]
+        half = np.empty((*maps.shape[:-2], len(rows), top + 1), dtype=np.complex128)
+        for index in np.ndindex(maps.shape[:-2]):  # one at a time: a large map has millions of samples
+            half[index] = scipy.fft.rfft2(np.nan_to_num(maps[index]) * weight)[rows, : top + 1]
+        return cls(lattice.size, oversampling, half)
 
     def at(self, frequencies: Frequencies) -> Complexes:
         """Coefficients (..., k, Q); zero from the fine lattice's own limit ``|nu| = f / 2`` on."""
@@ -51,12 +63,14 @@ class MapSpectrum:
         known = (2 * np.abs(k_x) < fine) & (2 * np.abs(k_y) < fine)
         mirrored = k_x < 0
         column = np.where(known, np.abs(k_x), 0)
-        row = np.where(mirrored, -k_y, k_y) % fine
+        row = np.where(known, np.where(mirrored, -k_y, k_y), 0)
         # samples stand in the middle of their sub-pixels, pixels are counted from the middle of the first one
         middle = 0.5 / f - 0.5
         phase = np.where(known, np.exp(-2j * np.pi * middle * frequencies.nu.sum(axis=0)), 0.0)
         values = self.half[..., row, column]
-        return np.where(mirrored, np.conj(values), values) * phase
+        np.conjugate(values, out=values, where=mirrored)
+        values *= phase
+        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +87,7 @@ class SampledTransform:
 def sample(
     model: SpatialModel,
     lattice: Lattice,
-    energies: Floats,
+    edges: Floats,
     oversampling: int,
     names: Sequence[str] = (),
     order: int = 0,
@@ -86,8 +100,9 @@ def sample(
     model : SpatialModel
         Values in sr-1.
     lattice : Lattice
-    energies : array (K,)
-        TeV, for a model that depends on energy.
+    edges : array (K + 1,)
+        Of the true-energy bins in TeV, for a model that depends on energy: its values are `values_in_bins`, their
+        derivatives those at the bins' centres.
     oversampling : int
         f.
     names : sequence of str
@@ -118,11 +133,18 @@ def sample(
     on_sky = np.isfinite(vectors).all(axis=0) & np.isfinite(areas)
     areas = np.where(on_sky, areas, 0.0)
     lon, lat = vectors_to_lonlat(rotate(frame_matrix(model.frame), np.where(on_sky, vectors, 0.0)))
-    found = [
-        model.values_and_derivatives(lon, lat, tuple(names), order, energy)
-        for energy in (energies if model.is_energy_dependent else [None])
-    ]
-    bad = np.any([~np.isfinite(entry.value) for entry in found], axis=0) & on_sky
+    if names and order:
+        centers = np.sqrt(edges[1:] * edges[:-1]) if model.is_energy_dependent else [None]
+        found = [model.values_and_derivatives(lon, lat, tuple(names), order, energy) for energy in centers]
+        values, gradient, hessian = (
+            np.stack(maps, axis=-3)
+            for maps in zip(*((entry.value, entry.gradient, entry.hessian) for entry in found), strict=True)
+        )
+    else:
+        dependent = model.is_energy_dependent
+        values = model.values_in_bins(lon, lat, edges) if dependent else model.values(lon, lat)[None]
+        gradient, hessian = np.zeros((0, *values.shape)), np.zeros((0, 0, *values.shape))
+    bad = ~np.isfinite(values).all(axis=0) & on_sky
     if bad.any():
         raise ModelError(
             f"{int(bad.sum())} values are not finite, one at lon {lon[bad][0]:g}, lat {lat[bad][0]:g} deg",
@@ -131,15 +153,9 @@ def sample(
         )
     weights = [areas] + ([areas * way for way in _offsets(lattice, vectors)] if moments else [])
 
-    def transformed(maps: list[Floats], weight: Floats) -> MapSpectrum:
-        stacked = np.nan_to_num(np.stack(maps, axis=-3)) * weight
-        return MapSpectrum(lattice.size, oversampling, scipy.fft.rfft2(stacked))
-
     return tuple(
         SampledTransform(
-            transformed([entry.value for entry in found], weight),
-            transformed([entry.gradient for entry in found], weight),
-            transformed([entry.hessian for entry in found], weight),
+            *(MapSpectrum.of(lattice, oversampling, maps, weight) for maps in (values, gradient, hessian))
         )
         for weight in weights
     )

@@ -104,8 +104,8 @@ class Shape:
     parameters : sequence of str
         The r spatial parameters that are coordinates, in their order.
     lattice : Lattice
-    energies : array (K,)
-        Centres of the true-energy bins, for shapes that depend on energy.
+    edges : array (K + 1,)
+        Of the true-energy bins in TeV, for shapes that depend on energy.
     oversampling : int
         Samples per pixel and direction, for a model without a closed transform.
     moments : bool
@@ -120,7 +120,7 @@ class Shape:
         model: SpatialModel,
         parameters: Sequence[str],
         lattice: Lattice,
-        energies: Floats,
+        edges: Floats,
         oversampling: int = 4,
         moments: bool = False,
         sampled: bool | None = None,
@@ -128,7 +128,7 @@ class Shape:
         self.model = model.copy()
         self.parameters = tuple(parameters)
         self.lattice = lattice
-        self.energies = energies
+        self.edges = edges
         self.oversampling = oversampling
         self.moments = moments
         self.sampled = not self.model.has_transform if sampled is None else sampled
@@ -200,6 +200,11 @@ class Shape:
     def highest_nu(self) -> float:
         """Frequency in cycles/pixel from which on a sampled model has no more coefficients."""
         return 0.5 * self.oversampling if self.sampled else math.inf
+
+    @property
+    def depends_on_energy(self) -> bool:
+        """Whether each energy has coefficients of its own."""
+        return self.sampled and self.model.is_energy_dependent
 
     # --- coefficients --------------------------------------------------------------------------------
 
@@ -299,7 +304,7 @@ class Shape:
                 for name, degrees in zip(POSITION, self._reference, strict=True):
                     self._own[name].value = degrees / self._own[name].internal_factor
             found = sample(
-                self.model, self.lattice, self.energies, self.oversampling, self.names, order, self.moments
+                self.model, self.lattice, self.edges, self.oversampling, self.names, order, self.moments
             )
             for name, value in before.items():
                 self._own[name].value = value

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from astropy.time import TimeDelta
+import scipy.fft
 from numpy.typing import NDArray
+from scipy.special import j0
 
 from gammaflow.datasets import MapDataset
 from gammaflow.errors import DataError, GeometryError, ModelError, UnsupportedError
+from gammaflow.likelihood.good_time import mean_in_time
+from gammaflow.likelihood.hankel import hankel_rule
 from gammaflow.likelihood.image import SourceImage, SourceResponses
 from gammaflow.likelihood.image_options import ImageOptions
 from gammaflow.likelihood.lattice import Lattice, unit_vectors
@@ -20,8 +23,9 @@ from gammaflow.likelihood.response import bilinear, edisp_kernel, psf_table
 from gammaflow.likelihood.shape import Shape
 from gammaflow.likelihood.transfer import PointSpread
 from gammaflow.likelihood.window import source_reach
+from gammaflow.maps import WcsGeom
 from gammaflow.maps.frames import frame_matrix, rotate, vectors_to_lonlat
-from gammaflow.modeling import PointSpatialModel, SkyModel, SpatialModel
+from gammaflow.modeling import PointSpatialModel, SkyModel, SpatialModel, TemplateSpatialModel
 from gammaflow.modeling.spatial.base import POSITION
 
 Floats = NDArray[np.float64]
@@ -30,10 +34,19 @@ Floats = NDArray[np.float64]
 OVERSAMPLINGS = (1, 2, 4, 8)
 #: Largest lattice of samples along a side.
 LARGEST_SAMPLES = 4096
-#: PSF narrower than half a pixel: the transfer function at the border of the alias orders is above this.
+#: What the transfer function may still be at the border of the alias orders: about the error of an image, relative to
+#: its peak.
 BORDER = 1e-3
+#: Most alias orders: enough for a Gaussian PSF of a tenth of a pixel, or Fermi-LAT's at 1 TeV in pixels of 0.1 deg.
+LARGEST_ALIAS = 5
+#: A PSF for which they are not enough is smoothed by a Gaussian of so many pixels, which brings its transfer function
+#: down to `BORDER` there: images that are cut off ring, and what they predict below zero drives a fit away.
+_LAST = math.pi * (LARGEST_ALIAS + 0.5)
+SOFT = math.sqrt(-0.5 * math.log(_LAST * BORDER)) / _LAST
+#: Every so many pixels are enough for the mean of an exposure, which weighs energies against each other.
+_SPARSE = 4
 _NARROW = (
-    "{where}: the PSF is narrower than half a pixel ({pixel:.3g} deg): predicted counts are less exact, "
+    "{where}: the PSF is much narrower than a pixel ({pixel:.3g} deg): predicted counts are less exact, "
     "use smaller pixels"
 )
 
@@ -90,10 +103,16 @@ def source_image(
     if slices is None:
         return None
     part = exposure[(slice(None), *slices[0])]
-    useful = part.reshape(len(part), -1).any(axis=1)
+    useful = part.any(axis=(1, 2))
     useful &= (place.edisp if reconstructed is None else place.edisp[:, reconstructed]).any(axis=1)
     if not useful.any():
         return None
+    if not np.isfinite(part.sum()):
+        raise DataError(
+            "the values around the source are not finite",
+            where=f"{where}: exposure",
+            hint="Exclude the dataset, or repair its exposure.",
+        )
     used = np.flatnonzero(useful)
     energies = slice(int(used[0]), int(used[-1]) + 1)
     around: tuple[PointSpread, ...] = ()
@@ -106,7 +125,7 @@ def source_image(
             around = tuple(_spread(dataset, source, way, lattice, options).select(energies) for way in ways)
     responses = SourceResponses(
         energies=energies,
-        edisp=place.edisp[energies] * _mean_in_time(dataset, source, where),
+        edisp=place.edisp[energies] * mean_in_time(dataset, source, where),
         exposure=np.ascontiguousarray(part[energies], dtype=np.float32),
         spread=place.spread.select(energies),
         around=around,
@@ -115,18 +134,20 @@ def source_image(
         weights=place.weights[energies],
     )
     curved = Flat() if place.sampled else projector(lattice, place.radius + _r68(place.spread), options.warp)
-    warnings = (_NARROW.format(where=where, pixel=lattice.pixel_size),) if lattice.alias > 1 else ()
-    true = np.asarray(dataset.geometry.energy_axis_true.center)[energies]
+    warnings = () if place.resolved else (_NARROW.format(where=where, pixel=lattice.pixel_size),)
+    edges = np.asarray(dataset.geometry.energy_axis_true.edges)[energies.start : energies.stop + 1]
 
     def built(oversampling: int) -> SourceImage:
         shape = Shape(
-            model, parameters, lattice, true, oversampling, moments=bool(around), sampled=place.sampled
+            model, parameters, lattice, edges, oversampling, moments=bool(around), sampled=place.sampled
         )
         return SourceImage(source.name, lattice, shape, curved, responses, slices, warnings, options)
 
-    if place.sampled and options.oversampling is None:
-        return _fine_enough(built, lattice.size)
-    return built(options.oversampling or 1)
+    if options.oversampling is not None or not place.sampled:
+        return built(options.oversampling or 1)
+    if place.whole_map and isinstance(model, TemplateSpatialModel):
+        return built(_for_template(model, lattice))
+    return _fine_enough(built, lattice.size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,13 +155,14 @@ class _Place:
     """A source's window, and the responses at its anchor.
 
     ``radius`` is the source's own in deg, with its margin; ``whole_map`` says that the window holds the map and not
-    the source, ``sampled`` that the model is to be sampled.
+    the source, ``sampled`` that the model is to be sampled, ``resolved`` that the alias orders hold all of the PSF.
     """
 
     lattice: Lattice
     radius: float
     whole_map: bool
     sampled: bool
+    resolved: bool
     spread: PointSpread
     edisp: Floats
     weights: Floats
@@ -162,6 +184,8 @@ def _place(
     vector = unit_vectors(model.frame, np.array(anchor[0]), np.array(anchor[1]))
     lattice = Lattice.around(image, model.frame, *anchor, half_size=4)
     pixel = lattice.pixel_size
+    alias, resolved = _alias_order(dataset, source, vector, lattice, options)
+    lattice = replace(lattice, alias=alias)
     spread = _spread(dataset, source, vector, lattice, options)
     edisp = edisp_kernel(dataset, vector, apply_edisp)
     weights = _expected(dataset, source, exposure, edisp)
@@ -180,12 +204,28 @@ def _place(
         anchor = _map_center(dataset, model.frame)
         vector = unit_vectors(model.frame, np.array(anchor[0]), np.array(anchor[1]))
         edisp = edisp_kernel(dataset, vector, apply_edisp)
-    alias = _alias_order(spread, model, pixel)
-    found = Lattice.around(image, model.frame, *anchor, half_size=math.ceil(half_size) + 1, alias=alias)
-    if whole_map or alias > 1:
+    half = math.ceil(half_size) + 1
+    size = None if whole_map else _period(image, vector, half, drift / pixel)
+    found = Lattice.around(image, model.frame, *anchor, half_size=half, alias=alias, size=size)
+    if whole_map:
         spread = _spread(dataset, source, vector, found, options)
+    if not resolved:
+        spread = spread.softened(SOFT * pixel)
     sampled = whole_map or not model.has_transform
-    return _Place(found, model.extent * margin, whole_map, sampled, spread, edisp, weights)
+    return _Place(found, model.extent * margin, whole_map, sampled, resolved, spread, edisp, weights)
+
+
+def _period(image: WcsGeom, vector: Floats, half_size: int, drift: float) -> int | None:
+    """Pixels along a window whose source reaches farther than the map, None where it does not.
+
+    What wraps around must come from farther than the source reaches, on pixels of the map: ``N >= reach + the
+    distance to the map's farthest side``, where ``2 reach`` would hold the whole of it.
+    """
+    place = np.array([float(p) for p in image.vectors_to_pix(vector)])
+    far = math.ceil(float(np.maximum(place + 0.5, np.array(image.npix) - 0.5 - place).max()) + drift) + 1
+    if far >= half_size:
+        return None
+    return int(scipy.fft.next_fast_len(half_size + far + 1, real=True))
 
 
 def _map_center(dataset: MapDataset, frame: str) -> tuple[float, float]:
@@ -227,29 +267,8 @@ def _expected(dataset: MapDataset, source: SkyModel, exposure: NDArray[np.float3
     )
     usual = np.asarray(dataset.geometry.energy_axis_true.center) ** -1.5
     fluxes = np.where(np.isfinite(fluxes), fluxes, 0.0)
-    mean = exposure.reshape(len(exposure), -1).mean(axis=1, dtype=np.float64)
+    mean = exposure[:, ::_SPARSE, ::_SPARSE].mean(axis=(1, 2), dtype=np.float64)
     return (fluxes if fluxes.any() else usual) * mean * edisp.sum(axis=1)
-
-
-def _mean_in_time(dataset: MapDataset, source: SkyModel, where: str) -> float:
-    """Mean of the temporal model over the good time intervals."""
-    if source.temporal_model is None:
-        return 1.0
-    if source.temporal_model.parameters.free_parameters.names:
-        raise UnsupportedError(
-            f"free temporal parameters: {', '.join(source.temporal_model.parameters.free_parameters.names)}",
-            where=where,
-            hint="Freeze them; fit the flux of each interval instead.",
-        )
-    gti = dataset.gti
-    if gti is None or not len(gti.start):
-        raise DataError("no good time intervals to average a temporal model over", where=where)
-    reference = gti.reference
-    start, stop = (
-        reference + TimeDelta(gti.start, format="sec"),
-        reference + TimeDelta(gti.stop, format="sec"),
-    )
-    return float(np.sum(source.temporal_model.integral(start, stop)))
 
 
 def _spread(
@@ -293,15 +312,39 @@ def exposure_slopes(dataset: MapDataset, frame: str, anchor: tuple[float, float]
     return np.stack([values[0] - values[1], values[2] - values[3]], axis=1) / (2 * step)
 
 
-def _alias_order(spread: PointSpread, model: SpatialModel, pixel: float) -> int:
-    q = np.array([1.5 / pixel])
-    return (
-        2 if float(spread.envelope_at(q)[0] * model.envelope(q)[0]) * abs(float(np.sinc(1.5))) > BORDER else 1
-    )
+def _alias_order(
+    dataset: MapDataset, source: SkyModel, vector: Floats, lattice: Lattice, options: ImageOptions
+) -> tuple[int, bool]:
+    """Alias orders that a source needs, and whether there are enough of them.
+
+    Images are cut off at ``|nu| = a + 1/2`` cycles/pixel along either axis. A cusp that is narrower than a pixel has
+    much beyond: cut there, it rings along the row and the column of the source, far into the map.
+    """
+    table, axis = psf_table(dataset, vector) if source.apply_irf["psf"] else None, dataset.geometry.rad_axis
+    if table is None:
+        return 1, True
+    rule = hankel_rule(axis.edges, axis.center, lattice.highest, options.psf_interpolation)
+    orders = np.arange(1, LARGEST_ALIAS + 1)
+    # Phat has zeros: the largest of a few places
+    q = (orders[:, None] + 0.5 + 0.3 * np.linspace(-1.0, 1.0, 5)) / lattice.pixel_size
+    bessel = j0(2 * np.pi * np.outer(rule.r, q))
+    phat = np.abs((rule.density(table) * rule.ring) @ bessel).max(axis=0).reshape(q.shape).max(axis=1)
+    border = phat * spatial_of(source).envelope(q[:, 2]) / (np.pi * (orders + 0.5))
+    enough = np.flatnonzero(border <= BORDER)
+    return (int(orders[enough[0]]), True) if len(enough) else (LARGEST_ALIAS, False)
 
 
 def _r68(spread: PointSpread) -> float:
     return float(spread.containment_radius(0.68).max(initial=0.0))
+
+
+def _for_template(model: TemplateSpatialModel, lattice: Lattice) -> int:
+    """Samples per pixel for a map that is larger than the dataset's: four in each of its own pixels, at least two.
+
+    Its border, where doubling would never come to an end, is not looked at: what shines beyond is not known.
+    """
+    wanted = max(4 * lattice.pixel_size / min(model.map.geom.pixel_scales), 2)
+    return next((f for f in OVERSAMPLINGS if f >= wanted), OVERSAMPLINGS[-1])
 
 
 def _fine_enough(built: Callable[[int], SourceImage], size: int) -> SourceImage:

@@ -11,33 +11,22 @@ many times more frequencies.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import pairwise
-from typing import Literal
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import maximum_filter1d
-from scipy.special import j0
 
 from gammaflow.likelihood.frequencies import Frequencies
+from gammaflow.likelihood.hankel import POINTS_PER_CYCLE, PsfInterpolation, hankel_rule
 
 Floats = NDArray[np.float64]
-PsfInterpolation = Literal["spline", "linear"]
 
-#: Nodes that are mirrored to negative radii, so that the spline is even.
-_MIRRORED = 8
-#: Points of the table of Phat per cycle/deg and deg of radius.
-_POINTS_PER_CYCLE = 12
 #: Knots beyond the highest frequency that is asked for: 0.27 to this power is below rounding.
 _MARGIN = 32
 #: Fewer make a spline no cheaper.
 _LEAST_KNOTS = 256
-#: Gauss-Legendre nodes in an interval of the radius axis: at least so many, and 3.5 per cycle of J0, and 8
-#: more.
-_LEAST_NODES = 8
-_NODES_PER_CYCLE = 3.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +76,9 @@ class PointSpread:
         interpolation : {"spline", "linear"}
             "linear" only to compare with other programs.
         """
-        # the quadrature follows q_max, in steps: one matrix serves datasets with nearly the same pixels
-        top = 2.0 ** (np.ceil(4 * np.log2(q_max)) / 4)
-        rule = _hankel(tuple(edges.tolist()), tuple(centers.tolist()), float(top), interpolation)
-        density = np.clip(np.asarray(table, dtype=np.float64) @ rule.interpolate.T, 0.0, None)
-        total = density @ rule.ring
-        density = np.divide(density, total[:, None], out=np.zeros_like(density), where=total[:, None] > 0)
-        return cls(rule.r, density, rule.ring, rule.q, (density * rule.ring) @ rule.bessel)
+        rule = hankel_rule(edges, centers, q_max, interpolation)
+        density, phat = rule.functions(np.asarray(table, dtype=np.float64))
+        return cls(rule.r, density, rule.ring, rule.q, phat)
 
     @classmethod
     def gaussian(cls, sigma: float, energies: int, q_max: float) -> PointSpread:
@@ -122,7 +107,7 @@ class PointSpread:
 
     def transform(self, q: Floats) -> Floats:
         """Phat (K, Q) at frequencies (Q,) in cycles/deg, not above ``q[-1]``."""
-        return np.ascontiguousarray(self._spline(q)(q).T)
+        return np.ascontiguousarray(_at_equidistant_knots(self._spline(q), q).T)
 
     def transform_slope(self, q: Floats) -> Floats:
         """dPhat/dq (K, Q), deg."""
@@ -134,7 +119,7 @@ class PointSpread:
 
         Not the largest beyond: the knots of the spline give Phat a faint line at the inverse of their distance.
         """
-        return maximum_filter1d(np.abs(self.phat).max(axis=0), 2 * _POINTS_PER_CYCLE + 1)
+        return maximum_filter1d(np.abs(self.phat).max(axis=0), 2 * POINTS_PER_CYCLE + 1)
 
     def envelope_at(self, q: Floats) -> Floats:
         """Upper bound of |Phat| of every energy at frequencies (Q,)."""
@@ -151,6 +136,15 @@ class PointSpread:
                 radius[k] = self.r[min(int(np.searchsorted(row, fraction)), len(self.r) - 1)]
         return radius
 
+    def combined(self, weights: Floats) -> PointSpread:
+        """Sums over the energies, with weights (J, K): everything here is linear but the containment."""
+        return PointSpread(self.r, weights @ self.density, self.ring, self.q, weights @ self.phat)
+
+    def softened(self, sigma: float) -> PointSpread:
+        """Smoothed by a Gaussian of ``sigma`` deg, much smaller than any radius of interest: in its transform only."""
+        phat = self.phat * np.exp(-2.0 * (np.pi * sigma * self.q) ** 2)
+        return PointSpread(self.r, self.density, self.ring, self.q, phat)
+
     def select(self, energies: NDArray[np.bool_] | slice) -> PointSpread:
         """The same with only some energies."""
         chosen = PointSpread(self.r, self.density[energies], self.ring, self.q, self.phat[energies])
@@ -159,71 +153,30 @@ class PointSpread:
         return chosen
 
 
+def _at_equidistant_knots(spline: CubicSpline, q: Floats) -> Floats:
+    """The spline (Q, K) at places (Q,) from the first knot on, which is 0: no search for the knots, as scipy makes."""
+    step = spline.x[1]
+    index = np.minimum((q * (1.0 / step)).astype(np.intp), len(spline.x) - 2)
+    beyond = (q - index * step)[:, None]
+    out = spline.c[0].take(index, axis=0)
+    for coefficients in spline.c[1:]:
+        out *= beyond
+        out += coefficients.take(index, axis=0)
+    return np.asarray(out)
+
+
 def pixel_transfer(frequencies: Frequencies) -> Floats:
     """``sinc(nu_x) sinc(nu_y)`` (Q,): the integral over a pixel."""
-    return np.sinc(frequencies.nu[0]) * np.sinc(frequencies.nu[1])
+    if not frequencies.count:
+        return np.ones(0)
+    sides = []
+    for steps in frequencies.steps:  # whole numbers, each of which comes many times
+        low = int(steps.min())
+        table = np.sinc(np.arange(low, int(steps.max()) + 1) / frequencies.size)
+        sides.append(table[steps - low])
+    return np.asarray(sides[0] * sides[1])
 
 
 def transfer(spread: PointSpread, frequencies: Frequencies) -> Floats:
     """H (K, Q) on listed frequencies."""
     return spread.transform(frequencies.radius) * pixel_transfer(frequencies)
-
-
-@dataclass(frozen=True, eq=False)
-class _HankelRule:
-    """Quadrature for one radius axis: the PSF at ``r`` is ``interpolate @ table``, its transform
-    ``bessel.T @ (PSF ring)``.
-    """
-
-    r: Floats
-    ring: Floats
-    interpolate: Floats
-    q: Floats
-    bessel: Floats
-
-
-@lru_cache(maxsize=8)
-def _hankel(
-    edges: tuple[float, ...], centers: tuple[float, ...], q_max: float, interpolation: PsfInterpolation
-) -> _HankelRule:
-    breaks = np.unique(np.concatenate([[0.0], centers, [edges[-1]]]))
-    nodes, weights = [], []
-    for lo, hi in pairwise(breaks.tolist()):
-        count = max(_LEAST_NODES, int(np.ceil(_NODES_PER_CYCLE * q_max * (hi - lo))) + 8)
-        x, w = _legendre(count)
-        nodes.append(0.5 * (hi + lo) + 0.5 * (hi - lo) * x)
-        weights.append(0.5 * (hi - lo) * w)
-    r, dr = np.concatenate(nodes), np.concatenate(weights)
-    step = 1.0 / (_POINTS_PER_CYCLE * edges[-1])
-    q = step * np.arange(int(np.ceil(q_max / step)) + 3, dtype=np.float64)
-    return _HankelRule(
-        r,
-        2 * np.pi * r * dr,
-        _interpolation_matrix(centers, r, interpolation),
-        q,
-        j0(2 * np.pi * np.outer(r, q)),
-    )
-
-
-@lru_cache(maxsize=64)
-def _legendre(count: int) -> tuple[Floats, Floats]:
-    return np.polynomial.legendre.leggauss(count)
-
-
-def _interpolation_matrix(centers: tuple[float, ...], r: Floats, interpolation: PsfInterpolation) -> Floats:
-    """Matrix (R, n) that takes values at the centres to values at ``r``."""
-    x = np.asarray(centers)
-    n = len(x)
-    if n == 1:
-        return np.ones((len(r), 1))
-    if interpolation == "linear":
-        index = np.clip(np.searchsorted(x, r) - 1, 0, n - 2)
-        fraction = (r - x[index]) / (x[index + 1] - x[index])
-        matrix = np.zeros((len(r), n))
-        matrix[np.arange(len(r)), index] = 1 - fraction
-        matrix[np.arange(len(r)), index + 1] = fraction
-        return matrix
-    mirrored = np.flatnonzero(x > 0)[:_MIRRORED][::-1]
-    nodes = np.concatenate([-x[mirrored], x])
-    values = np.concatenate([np.eye(n)[mirrored], np.eye(n)])
-    return CubicSpline(nodes, values, bc_type="natural")(r)

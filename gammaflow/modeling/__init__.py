@@ -1,5 +1,6 @@
 """Models of the sky and of the background: parameters, spectra, shapes, time, and their files."""
 
+from gammaflow.modeling.counts_cube import CountsCube
 from gammaflow.modeling.covariance import Covariance
 from gammaflow.modeling.fov_background import FoVBackgroundModel
 from gammaflow.modeling.model import Model
@@ -27,8 +28,6 @@ from gammaflow.modeling.spatial import (
     TemplateMap,
     TemplateSpatialModel,
     Transform,
-    sampled_transform,
-    subpixel_centers,
 )
 from gammaflow.modeling.spectral import (
     AnalyticSpectralModel,
@@ -55,6 +54,7 @@ from gammaflow.modeling.spectral import (
     SuperExpCutoffPowerLaw4FGLSpectralModel,
     TemplateSpectralModel,
 )
+from gammaflow.modeling.template_npred import TemplateNPredModel
 from gammaflow.modeling.temporal import (
     ConstantTemporalModel,
     ExpDecayTemporalModel,
@@ -73,6 +73,7 @@ __all__ = [
     "ConstantSpatialModel",
     "ConstantSpectralModel",
     "ConstantTemporalModel",
+    "CountsCube",
     "Covariance",
     "DiskSpatialModel",
     "EBLAbsorptionNormSpectralModel",
@@ -117,11 +118,10 @@ __all__ = [
     "SuperExpCutoffPowerLaw4FGLDR3SpectralModel",
     "SuperExpCutoffPowerLaw4FGLSpectralModel",
     "TemplateMap",
+    "TemplateNPredModel",
     "TemplateSpatialModel",
     "TemplateSpectralModel",
     "TemporalModel",
     "Transform",
     "UniformPrior",
-    "sampled_transform",
-    "subpixel_centers",
 ]

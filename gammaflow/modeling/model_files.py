@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from astropy.table import Table
 
 from gammaflow.config import expand_path
 from gammaflow.errors import ConfigError, ModelError
+from gammaflow.modeling.covariance_file import covariance_text, read_covariance_text
 from gammaflow.modeling.entries import check_keys
 from gammaflow.modeling.model import Model
-from gammaflow.modeling.models import Models, covariance_data, covariance_table
+from gammaflow.modeling.models import Models
 from gammaflow.modeling.parameter import Parameter
 
 
@@ -115,11 +115,8 @@ def write_models(
     data = _relative_to(models.to_dict(full_output), path.parent.resolve())
     if with_covariance:
         data["covariance"] = beside.name
-        table = covariance_table(models)
-        _replace_file(
-            beside,
-            lambda target: table.write(target, format="ascii.fixed_width", delimiter="|", overwrite=True),
-        )
+        table = covariance_text(models.parameter_names, models.covariance.data)
+        _replace_file(beside, lambda target: target.write_text(table, encoding="utf-8"))
     data["metadata"] = {"creator": f"gammaflow {_version()}", "date": _now(), "origin": None}
     text = to_yaml(data)
     _replace_file(path, lambda target: target.write_text(text))
@@ -160,12 +157,12 @@ def _read_covariance(models: Models, name: str, path: Path | None) -> None:
             hint="Put it beside the models, or remove the line 'covariance:'",
         )
     try:
-        table = Table.read(file, format="ascii.fixed_width", delimiter="|")
-        models.covariance = covariance_data(table, models.parameter_names)
+        text = file.read_text(encoding="utf-8")
+        models.covariance = read_covariance_text(text, models.parameter_names)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"is no covariance file: {error}", where=str(file)) from None
     except ConfigError as error:
         raise error.at(str(file)) from None
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"is no covariance file: {error}", where=str(file)) from None
 
 
 def _with_paths(entry: Any, path: Path | None) -> Any:

@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
-from numpy.typing import NDArray
 
 from gammaflow.errors import ModelError
 from gammaflow.modeling.covariance import Covariance
@@ -303,31 +302,3 @@ def _checked(models: list[Any]) -> list[AnyModel]:
                 )
             backgrounds[dataset] = model.name
     return models
-
-
-def covariance_table(models: Models) -> Table:
-    """The covariance as Gammapy keeps it in a file: a column of names, then one a parameter."""
-    names, data = models.parameter_names, models.covariance.data
-    columns: dict[str, Any] = {"Parameters": names}
-    columns.update({str(i): column for i, column in enumerate(data.T)})
-    return Table(columns)
-
-
-def covariance_data(table: Table, names: list[str]) -> NDArray[np.float64]:
-    """The matrix of a covariance file, its rows in the order of ``names``.
-
-    Raises
-    ------
-    ModelError
-        When the file is of other models.
-    """
-    found = [str(name) for name in table["Parameters"]]
-    if sorted(found) != sorted(names):
-        differing = sorted(set(found) ^ set(names)) or found
-        raise ModelError(
-            f"is the covariance of {len(found)} other parameters, see {differing[0]!r}",
-            hint="Remove the line 'covariance:' from the models, or write them anew",
-        )
-    data = np.array([table[str(i)] for i in range(len(found))], dtype=np.float64).T
-    order = [found.index(name) for name in names]
-    return np.asarray(data[np.ix_(order, order)])

@@ -5,7 +5,7 @@ Flux points stand here beside counts: both are measurements along one axis of en
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gammaflow.datasets import FluxPointsDataset, SpectrumDataset, SpectrumDatasetOnOff
 
     Spectrum = SpectrumDataset | SpectrumDatasetOnOff
+
+Described = TypeVar("Described", "SpectrumDataset", "SpectrumDatasetOnOff", "FluxPointsDataset")
 
 _MODEL_ENERGIES = 200
 _TEV_TO_ERG = 1.602176634
@@ -43,14 +45,10 @@ def plot_spectrum(dataset: Spectrum, models: Any = None, *, title: str | None = 
     -------
     matplotlib.figure.Figure
     """
-    described = dataset.copy()
-    if models is not None:
-        described.models = Models(models)
-    figure = Figure(figsize=(8.0, 6.0), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1.0))
+    described = _with_models(dataset, models)
+    figure, upper, lower = _two_panels(dataset.name if title is None else title)
     _draw_counts(described, upper)
     _draw_significance(described, lower)
-    upper.set_title(dataset.name if title is None else title, fontsize="medium")
     return figure
 
 
@@ -83,7 +81,6 @@ def _draw_counts(dataset: Spectrum, ax: Axes) -> None:
     ax.set_ylim(0.0, 2.0 * max(1.0, counts.max(initial=0.0)))
     ax.set_ylabel("counts per energy bin")
     ax.legend(frameon=False, fontsize="small")
-    ax.grid(alpha=0.25, linewidth=0.4)
 
 
 def _draw_significance(dataset: Spectrum, ax: Axes) -> None:
@@ -104,8 +101,6 @@ def _draw_significance(dataset: Spectrum, ax: Axes) -> None:
         largest = max(3.0, float(np.abs(values[shown]).max(initial=0.0)) * 1.15)
         ax.set_ylim(-largest, largest)
     ax.set_ylabel("residual [σ]" if dataset.sky_models else "excess [σ]")
-    ax.set_xlabel("Energy [TeV]")
-    ax.grid(alpha=0.25, linewidth=0.4)
 
 
 def significance_per_bin(dataset: Spectrum) -> NDArray[np.float64]:
@@ -151,11 +146,8 @@ def plot_flux_points(dataset: FluxPointsDataset, models: Any = None, *, title: s
     -------
     matplotlib.figure.Figure
     """
-    described = dataset.copy()
-    if models is not None:
-        described.models = Models(models)
-    figure = Figure(figsize=(8.0, 6.0), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1.0))
+    described = _with_models(dataset, models)
+    figure, upper, lower = _two_panels(dataset.name if title is None else title)
     energy = described.energy
     factor = energy**2 * _TEV_TO_ERG  # cm-2 s-1 TeV-1 to erg cm-2 s-1
     used = described.mask.values
@@ -195,13 +187,28 @@ def plot_flux_points(dataset: FluxPointsDataset, models: Any = None, *, title: s
     upper.set_xscale("log")
     upper.set_yscale("log")
     upper.set_ylabel("E² dN/dE [erg cm⁻² s⁻¹]")
-    upper.set_title(dataset.name if title is None else title, fontsize="medium")
     upper.legend(frameon=False, fontsize="small")
     lower.set_ylabel("residual [σ]")
+    return figure
+
+
+def _with_models(dataset: Described, models: Any) -> Described:
+    """A copy of a dataset, described by ``models`` when there are some."""
+    described = dataset.copy()
+    if models is not None:
+        described.models = Models(models)
+    return described
+
+
+def _two_panels(title: str) -> tuple[Figure, Axes, Axes]:
+    """A figure with a panel for values and a lower one for what is left, above one axis of energy."""
+    figure = Figure(figsize=(8.0, 6.0), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1.0))
+    upper.set_title(title, fontsize="medium")
     lower.set_xlabel("Energy [TeV]")
     for ax in (upper, lower):
         ax.grid(alpha=0.25, linewidth=0.4)
-    return figure
+    return figure, upper, lower
 
 
 def _used(dataset: Spectrum) -> NDArray[np.bool_]:

@@ -20,12 +20,11 @@ from gammaflow.dag.events import Event
 from gammaflow.dag.fit_datasets import StoredDataset, stored_datasets
 from gammaflow.dag.fit_events import FitFinished, FitStarted, FitStep
 from gammaflow.dag.fit_run import FitPlan, RunFitResult, fit_run, with_backgrounds
-from gammaflow.dag.fit_shards import SerialEvaluator
 from gammaflow.dag.fit_workers import DaskEvaluator, DaskEvaluators
 from gammaflow.dag.run_folder import RunFolder
 from gammaflow.dag.status import status
 from gammaflow.errors import DataError, FitError, RunTimeoutError, WorkersLostError
-from gammaflow.fit import Fit, FitResult, Problem
+from gammaflow.fit import Fit, FitResult, LocalEvaluator, Problem
 from tests.survey_models import FREE, copy_survey, make_survey, start_models
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
@@ -49,7 +48,7 @@ def references(survey: Path) -> tuple[StoredDataset, ...]:
 @pytest.fixture(scope="module")
 def undisturbed(survey: Path, references: tuple[StoredDataset, ...]) -> FitResult:
     """The fit in this process."""
-    return fit(survey, references, SerialEvaluator)
+    return fit(survey, references, LocalEvaluator)
 
 
 @pytest.fixture
@@ -152,7 +151,7 @@ def test_bins_below_zero_are_counted_on_workers_too(
     evaluator = DaskEvaluator(problem, None, shared_client, QUICK, retries=0)
     try:
         models["point-power-law"].spectral_model.amplitude.value *= -10.0
-        here, there = SerialEvaluator(problem).full_check(problem), evaluator.full_check(problem)
+        here, there = LocalEvaluator(problem).full_check(problem), evaluator.full_check(problem)
         assert here == there
         assert all(check.negative_bins > 0 for check in here)
     finally:
@@ -168,7 +167,7 @@ def test_what_is_wrong_with_a_dataset_is_told_as_it_is(
     stored = stored_datasets(standing.folder, standing.observations)
     changed = stored[1].load()
     changed.with_arrays(counts=changed.array("counts") + 1).write(stored[1].path, overwrite=True)
-    for client in (SerialEvaluator, shared_client):
+    for client in (LocalEvaluator, shared_client):
         with pytest.raises(DataError, match="not those of its receipt") as caught:
             fit(folder, stored, client)
         assert str(stored[1].path) in str(caught.value)

@@ -192,15 +192,65 @@ def test_observations_of_different_maps_cannot_be_stacked_by_accident(survey, se
     assert not first & second
 
 
-def test_groups_are_stacked_apart_and_add_up_to_the_whole(survey, serial, tmp_path):
-    config = survey.update("flow: {group_by: {column: RA_PNT, bins: [0, 240, 360]}}")
+def grouped_run(config: AnalysisConfig, folder: Path, engine: Engine) -> Run:
+    """The run of a configuration with ``flow.group_by``."""
     store = DataStore.from_dir(config.observations.datastore)
     files = [store.locate(obs_id) for obs_id in store.select(config.observations)]
-    made = plan(config, files, store.obs_table)
-    summary = Run(tmp_path / "run", made, SerialEngine(), tasks.FUNCTIONS).execute()
+    return Run(folder, plan(config, files, store.obs_table), engine, tasks.FUNCTIONS)
+
+
+OFFSETS = "flow: {group_by: {column: offset, bins: [0 deg, 1 deg, 10 deg]}}"
+
+
+def test_groups_are_stacked_apart_and_add_up_to_the_whole(survey, serial, tmp_path):
+    config = survey.update("flow: {group_by: {column: RA_PNT, bins: [0, 240, 360]}}")
+    summary = grouped_run(config, tmp_path / "run", SerialEngine()).execute()
     assert summary.stacked == ("ra_pnt-0-240", "ra_pnt-240-360")
     groups = [read_dataset(tmp_path / "run" / "stacked" / f"{name}.zarr") for name in summary.stacked]
     whole = read_dataset(serial / "stacked" / "stacked.zarr")
     counts = sum(group.array("counts").astype(int) for group in groups)
     np.testing.assert_array_equal(counts, whole.array("counts"))
     assert [group.name for group in groups] == list(summary.stacked)
+
+
+def test_other_groups_reduce_nothing_anew_and_leave_no_former_groups(survey, tmp_path):
+    folder = tmp_path / "run"
+    run_of(survey, folder, SerialEngine()).execute()
+    summary = grouped_run(survey.update(OFFSETS), folder, SerialEngine()).execute()
+    assert (summary.reduce.done, summary.reduce.reused) == (0, COUNT)
+    names = {path.stem for path in (folder / "stacked").iterdir()}
+    assert names == set(summary.stacked) == {"offset-0-1", "offset-1-10"}
+    assert grouped_run(survey.update(OFFSETS), folder, SerialEngine()).execute().tasks == 0
+    # a run that stacks nothing says nothing about what was stacked before
+    joint = survey.update("datasets: {stack: false}")
+    run_of(joint, folder, SerialEngine()).execute()
+    assert {path.stem for path in (folder / "stacked").iterdir()} == names
+
+
+@pytest.mark.parametrize("point", ["after_arrays:offset-1-10", "before_receipt:offset-0-1"])
+def test_a_run_in_groups_that_dies_resumes_to_the_same_bits(survey, tmp_path, monkeypatch, point):
+    config, folder = survey.update(OFFSETS), tmp_path / "run"
+    child = os.fork()
+    if child == 0:  # the run that dies
+        os.environ["GAMMAFLOW_FAULT"] = f"{point}=kill"
+        try:
+            grouped_run(config, folder, SerialEngine()).execute()
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    summary = grouped_run(config, folder, SerialEngine()).execute()
+    assert (summary.reduce.done, summary.reduce.reused) == (0, COUNT)
+    undisturbed = tmp_path / "undisturbed"
+    grouped_run(config, undisturbed, SerialEngine()).execute()
+    assert digests(folder) == digests(undisturbed)
+
+
+@pytest.mark.cluster
+def test_groups_have_the_same_bits_on_two_workers(survey, shared_client, tmp_path):
+    config = survey.update(OFFSETS)
+    names = grouped_run(config, tmp_path / "one", SerialEngine()).execute().stacked
+    grouped_run(config, tmp_path / "two", DaskEngine(shared_client)).execute()
+    assert digests(tmp_path / "one") == digests(tmp_path / "two")
+    for name in names:
+        one, two = (contents(tmp_path / n / "stacked" / f"{name}.zarr") for n in ("one", "two"))
+        assert one == two

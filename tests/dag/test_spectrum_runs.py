@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from distributed import Client
 
 from gammaflow import Analysis, AnalysisConfig
+from gammaflow.dag.run_folder import RunFolder
 from gammaflow.dag.tasks import reference_geometry
 from gammaflow.data import DataStore
 from gammaflow.data.simulation import simulate_survey
@@ -98,6 +100,12 @@ def test_a_run_is_the_makers_and_the_stack_in_process(
             np.testing.assert_array_equal(mine, theirs, err_msg=name)
         else:
             np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-30, err_msg=name)
+    for receipt in (*analysis.status().observations, *analysis.status().stacked):
+        assert receipt.summary is not None
+        assert receipt.summary.excess == pytest.approx(receipt.summary.counts - receipt.summary.background)
+    assert analysis.status().stacked[0].summary.background == pytest.approx(
+        float(expected.background.sum()), rel=1e-6
+    )
     for single in singles:
         read = analysis.read_observation(int(single.name.removeprefix("obs-")))
         assert read.data.identical(single.data)
@@ -130,3 +138,18 @@ def test_the_geometry_of_spectra_is_the_region(store: Path, tmp_path: Path) -> N
     assert geometry.geom.radius == pytest.approx(0.2)
     assert geometry.geom.frame == "galactic"
     assert (geometry.energy_axis.nbin, geometry.energy_axis_true.nbin) == (4, 6)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("text", [SPECTRA, RINGS], ids=["spectra", "rings"])
+def test_two_workers_give_the_same_bits(
+    store: Path, tmp_path: Path, shared_client: Client, text: str
+) -> None:
+    config = configured(tmp_path, store, text)
+    digests = []
+    for name, client in (("alone", None), ("workers", shared_client)):
+        Analysis(config, client, run=tmp_path / name).execute()
+        receipts = RunFolder(tmp_path / name).inventory().receipts
+        assert ("finish", "stacked") in receipts
+        digests.append({place: dict(receipt.arrays) for place, receipt in receipts.items()})
+    assert digests[0] == digests[1]

@@ -9,6 +9,7 @@ import pytest
 
 from gammaflow.errors import FitError
 from gammaflow.fit import Fit
+from gammaflow.fit.limits import Limit
 from gammaflow.modeling import Models
 from tests.fit.test_newton import factory
 from tests.fit.toy import ToyDataset, ToyEvaluator, toy_problem
@@ -82,6 +83,52 @@ def test_an_interval_that_runs_into_a_limit_ends_there(fitted: tuple[list[ToyDat
     assert interval.at_upper
     assert not interval.at_lower
     assert interval.errp == pytest.approx(room, rel=1e-4)
+
+
+def test_a_pivot_energy_far_from_the_data_bends_no_interval(
+    fitted: tuple[list[ToyDataset], Models, Any],
+) -> None:
+    """The interval of the index is the same wherever the amplitude is given.
+
+    With a pivot at 1 keV the amplitude follows the index by a factor of 1000 within one standard deviation.
+    """
+    datasets, models, result = fitted
+    wanted = Fit().minos(datasets, models, ["index"], client=factory())[INDEX]
+    far = models.copy()
+    spectral = far["toy"].spectral_model
+    spectral.reference.value = 1e-9
+    spectral.amplitude.value *= (1e-9) ** -spectral.index.value
+    again = Fit(tolerance=1e-12).run(datasets, far, client=factory())
+    assert again.total_stat == pytest.approx(result.total_stat, abs=1e-6)
+    found = Fit().minos(datasets, far, ["index"], client=factory())[INDEX]
+    assert found.success
+    assert found.errn == pytest.approx(wanted.errn, rel=2e-3)
+    assert found.errp == pytest.approx(wanted.errp, rel=2e-3)
+
+
+@pytest.mark.parametrize("name", [INDEX, AMPLITUDE, LAMBDA])
+def test_minimising_at_held_values_finds_the_same_ends(
+    fitted: tuple[list[ToyDataset], Models, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done where the expansions lead nowhere."""
+    datasets, models, _ = fitted
+    wanted = Fit().minos(datasets, models, [name], client=factory())[name]
+
+    def lost(limit: Limit, expansion: Any, variable: float) -> None:
+        limit.done = True
+
+    monkeypatch.setattr(Limit, "receive", lost)
+    found = Fit().minos(datasets, models, [name], client=factory())[name]
+    assert found.success
+    assert found.errn == pytest.approx(wanted.errn, rel=2e-3)
+    assert found.errp == pytest.approx(wanted.errp, rel=2e-3)
+    limited = models.copy()
+    room = 0.3 * wanted.errp
+    limited["toy"].spectral_model.parameters[name.rpartition(".")[2]].max = wanted.value + room
+    ends = Fit().minos(datasets, limited, [name], client=factory())[name]
+    assert ends.at_upper
+    assert ends.errp == pytest.approx(room, rel=1e-3)
+    assert ends.errn == pytest.approx(wanted.errn, rel=2e-3)
 
 
 def test_confidence_by_gammapy_s_name(fitted: tuple[list[ToyDataset], Models, Any]) -> None:

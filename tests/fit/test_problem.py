@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gammaflow.errors import FitError, GammaflowError, ModelError
+from gammaflow.datasets import MapDataset
+from gammaflow.errors import DataError, FitError, GammaflowError, ModelError
 from gammaflow.fit import Fit, Problem
 from gammaflow.modeling import FoVBackgroundModel, Models, PowerLawSpectralModel, SkyModel
-from tests.fit.observed import observed, point
+from tests.fit.observed import backgrounds, observed, point
 from tests.likelihood.synthetic import make_dataset
 
 
@@ -23,6 +24,21 @@ def out_of_limits() -> SkyModel:
 
 def without_shape() -> SkyModel:
     return SkyModel(PowerLawSpectralModel(), name="bare")
+
+
+def changed(**parameters: float) -> SkyModel:
+    """The source with other values of its parameters."""
+    model = point()
+    for name, value in parameters.items():
+        model.parameters[name].value = value
+    return model
+
+
+def broken(name: str) -> MapDataset:
+    """The dataset with NaN somewhere in an array."""
+    values = np.array(ONE.array(name), dtype=float)
+    values[1, 40 % values.shape[1]] = np.nan
+    return ONE.with_arrays(**{name: values})
 
 
 ONE = observed([point()])
@@ -55,6 +71,36 @@ REFUSED: dict[str, tuple[Callable[[], tuple[Any, Any]], type[GammaflowError], st
         FitError,
         "'source'.*lies outside every dataset",
     ),
+    "index is NaN": (lambda: (ONE, changed(index=np.nan)), ModelError, "'index': value is nan"),
+    "place is NaN": (lambda: (ONE, changed(lon_0=np.nan)), ModelError, "'lon_0': value is nan"),
+    "amplitude is infinite": (
+        lambda: (ONE, changed(amplitude=np.inf)),
+        ModelError,
+        "'amplitude': value is inf",
+    ),
+    "exposure is NaN": (
+        lambda: (broken("exposure"), point()),
+        DataError,
+        "dataset one, source source: exposure.*not finite",
+    ),
+    "psf is NaN": (lambda: (broken("psf"), point()), DataError, "dataset one: psf.*not finite"),
+    "edisp is NaN": (lambda: (broken("edisp"), point()), DataError, "dataset one: edisp.*not finite"),
+    "background is NaN": (
+        lambda: (broken("background"), point()),
+        DataError,
+        "dataset one: the background is not finite",
+    ),
+    "predicted below zero": (
+        lambda: (ONE, changed(amplitude=-3e-6)),
+        FitError,
+        "the prediction is not positive in [0-9]+ bins with counts",
+    ),
+    "two sources of one name": (
+        lambda: (ONE, [point(), point()]),
+        ModelError,
+        "two models are named 'source'",
+    ),
+    "no model": (lambda: (ONE, ["source"]), ModelError, "neither a SkyModel nor a FoVBackgroundModel"),
     "no reference": (lambda: (Reference("one"), point()), FitError, "cannot be condensed in this process"),
 }
 
@@ -71,9 +117,8 @@ class Reference:
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_clear_error(case: str) -> None:
     made, error, message = REFUSED[case]
-    datasets, models = made()
     with pytest.raises(error, match=message):
-        Fit().run(datasets, models)
+        Fit().run(*made())
 
 
 def test_one_source_outside_does_not_hide_behind_another() -> None:
@@ -153,3 +198,12 @@ def test_no_counts_at_all_leaves_nothing_but_limits() -> None:
     assert {"source.spectral.amplitude", "one-bkg.spectral.norm"} <= set(result.at_limit)
     assert not result.success
     assert "do not determine" in result.message
+
+
+def test_an_end_that_is_no_minimum_has_no_errors() -> None:
+    """Two sources of one place and spectrum: whatever one loses the other wins."""
+    models = Models([point("first"), point("second"), *backgrounds("one")])
+    result = Fit(max_trips=8).run(ONE, models)
+    assert not result.success
+    assert result.message
+    assert not any(error == 0 for error in result.errors.values())

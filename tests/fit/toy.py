@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from gammaflow.fit import FullCheck, Problem
 from gammaflow.likelihood import AnchorCheck, CondensedInfo, Layout, NuisanceState, Reply, Request
 from gammaflow.likelihood.protocol import pack
+from gammaflow.likelihood.sums import total
 from gammaflow.modeling import (
     ExpCutoffPowerLawSpectralModel,
     FoVBackgroundModel,
@@ -304,9 +305,9 @@ class ToyEvaluator:
 
     def evaluate(self, request: Request) -> Reply:
         self.requests.append(request)
-        total = Reply.total([one.evaluate(request) for one in self.condensed])
-        self.largest_reply = max(self.largest_reply, total.nbytes // len(request.points))
-        return total
+        reply = total([one.evaluate(request) for one in self.condensed])
+        self.largest_reply = max(self.largest_reply, reply.nbytes // len(request.points))
+        return reply
 
     def nuisances(self, point: Floats) -> tuple[NuisanceState, ...]:
         return tuple(state for one in self.condensed for state in one.nuisances(point))

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from gammaflow.datasets import MapDataset
-from gammaflow.errors import DataError, UnsupportedError
+from gammaflow.errors import DataError
 from gammaflow.likelihood import (
     Cash,
     CondensedDataset,
     FluxBlock,
     ImageOptions,
     Layout,
-    Reply,
     Request,
     Shard,
     SharedNuisance,
@@ -30,6 +29,7 @@ from gammaflow.likelihood import (
 )
 from gammaflow.likelihood.condensed_source import FrozenSource, MovingSource
 from gammaflow.likelihood.npred import add_counts, fluxes_of
+from gammaflow.likelihood.sums import total
 from gammaflow.modeling import (
     DiskSpatialModel,
     FoVBackgroundModel,
@@ -44,7 +44,6 @@ from gammaflow.modeling import (
     SkyModel,
 )
 
-from ..datasets.small import any_dataset
 from .synthetic import gaussian_image, make_dataset
 
 SCALE = 1e-8  # typical flux in a bin, m-2 s-1
@@ -184,6 +183,14 @@ CASES: dict[str, tuple[Models, dict[str, object]]] = {
         {"options": ImageOptions(irf_variation="linear")},
     ),
     "a warped window": (Models([gaussian(), background("one")]), {"options": ImageOptions(warp=True)}),
+    "many true energies": (
+        Models([point_source(), gaussian(), background("one")]),
+        {"true_bins": 24, "psf": np.geomspace(0.12, 0.04, 24)},
+    ),
+    "many true energies, warped": (
+        Models([gaussian(), background("one")]),
+        {"true_bins": 24, "psf": np.geomspace(0.12, 0.04, 24), "options": ImageOptions(warp=True)},
+    ),
     "a norm at its limit": (
         Models([point_source(), background("one", norm=1.2, min=1.1)]),
         {"truth": Models([point_source(), background("one")])},
@@ -280,14 +287,14 @@ def test_several_datasets_linked_backgrounds_and_a_tilt() -> None:
     check_derivatives(condensed, layout, at)
     # the nuisances that are left are local
     assert [c.nuisances(at)[0].parameters for c in condensed] == [(), ("tilt",), ("norm",)]
-    total = Shard(tuple(condensed)).evaluate(Request.at(at, 0)).stat[0]
+    whole = Shard(tuple(condensed)).evaluate(Request.at(at, 0)).stat[0]
     expected = 0.0
     for dataset, own in zip(datasets, condensed, strict=True):
         shifted = models.copy()
         shifted["one-bkg"].spectral_model.norm.value = 1.03
         shifted["one-bkg"].spectral_model.tilt.value = 0.05
         expected += full_sum(dataset, own, shifted, at)
-    assert total == pytest.approx(expected, rel=1e-12)
+    assert whole == pytest.approx(expected, rel=1e-12)
 
 
 def test_replies_add_up_over_different_coordinates() -> None:
@@ -297,7 +304,7 @@ def test_replies_add_up_over_different_coordinates() -> None:
     _, layout, condensed = setup(models, ("one", "two"))
     points = random_points(layout, models, 3)
     apart = [c.evaluate(Request(points)) for c in condensed]
-    together = Reply.total(apart)
+    together = total(apart)
     assert together.datasets == 2
     for i in range(3):
         found = together.at(i, layout.size)
@@ -445,8 +452,7 @@ def test_a_dataset_without_sources() -> None:
     assert reply.stat[0] == pytest.approx(full_sum(dataset, condensed, models, at), rel=1e-12)
     counts, expected = np.asarray(dataset.counts).sum(), np.asarray(dataset.background, dtype=float).sum()
     assert condensed.nuisances(at)[0].values[0] == pytest.approx(counts / expected, rel=1e-9)
-    total = Reply.total([reply, reply])
-    assert total.at(0, layout.size).stat == pytest.approx(2 * reply.stat[0])
+    assert total([reply, reply]).at(0, layout.size).stat == pytest.approx(2 * reply.stat[0])
 
 
 def test_all_bins_masked() -> None:
@@ -665,12 +671,3 @@ def test_replies_are_small() -> None:
     models = Models([gaussian(), background("one")])
     _, layout, (condensed,) = setup(models, true_bins=20)
     assert condensed.evaluate(Request.at(start(layout, models))).nbytes <= 4096
-
-
-@pytest.mark.parametrize("kind", ["MapDatasetOnOff", "SpectrumDatasetOnOff"])
-def test_a_dataset_of_another_statistic_is_refused(kind: str) -> None:
-    """Its background is measured, not modelled: the Cash statistic would be a wrong number."""
-    dataset, models = any_dataset(kind), Models([point_source()])
-    edges = dataset.geometry.energy_axis_true.edges
-    with pytest.raises(UnsupportedError, match=f"a fit of a {kind}, whose statistic is wstat"):
-        condense(dataset, models, layout_of(models, {dataset.name: edges}))

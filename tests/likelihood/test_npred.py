@@ -20,6 +20,7 @@ from gammaflow.likelihood import (
     stat_array,
     stat_sum,
 )
+from gammaflow.likelihood.npred import add_counts, fluxes_of
 from gammaflow.likelihood.statistic import TRUNCATION
 from gammaflow.maps import WcsGeom
 from gammaflow.modeling import (
@@ -223,12 +224,64 @@ def test_a_source_larger_than_the_map_is_sampled() -> None:
     )
 
 
-def test_a_narrow_psf_is_said() -> None:
-    dataset = make_dataset(psf=0.005, rad_max=0.1, rad_bins=100)
+@pytest.mark.parametrize(("sigma", "alias"), [(0.012, 1), (0.006, 2), (0.004, 3), (0.002, 5)])
+def test_a_narrow_psf_takes_more_alias_orders(sigma: float, alias: int) -> None:
+    """Down to a tenth of a pixel: no ringing, and nothing to be said."""
+    dataset = make_dataset(psf=sigma, rad_max=0.1, rad_bins=200, exposure_slope=0.0)
     image = source_image(dataset, point())
     assert image is not None
-    assert any("narrower than half a pixel" in text for text in image.warnings)
-    assert image.lattice.alias == 2
+    assert image.warnings == ()
+    assert image.lattice.alias == alias
+    x, y = (float(p) for p in dataset.geometry.image.sky_to_pix(83.612, 21.993))
+    truth = gaussian_image(81, np.array([[x], [y]]), np.ones(1), sigma / 0.02)
+    found = npred_source(dataset, point())
+    found /= found.sum(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(found, np.broadcast_to(truth, found.shape), atol=1e-3 * truth.max())
+
+
+def test_a_psf_too_narrow_for_the_pixels_is_said() -> None:
+    image = source_image(make_dataset(psf=0.0015, rad_max=0.03, rad_bins=100), point())
+    assert image is not None
+    assert any("much narrower than a pixel" in text for text in image.warnings)
+
+
+@pytest.mark.parametrize("psf", [0.01, 0.05])
+def test_the_statistic_has_no_wiggles_along_a_scan_over_two_pixels(psf: float) -> None:
+    """Asimov counts: the second differences of F have one sign, wherever in its pixel the source lies."""
+    dataset = make_dataset(psf=psf, rad_max=8 * psf, npix=61, true_bins=3, reco_bins=2)
+    image = source_image(dataset, point(), ("lon_0", "lat_0"))
+    assert image is not None
+    fluxes = 30 * fluxes_of(dataset, point())[image.energies]
+    background = npred_background(dataset)
+
+    def predicted(lon: float) -> np.ndarray:
+        out = background.copy()
+        add_counts(out, image, fluxes, np.array([lon, 21.993]))
+        return out
+
+    statistic = Cash(predicted(83.612))
+    along = 83.612 + np.linspace(-0.02, 0.02, 81) / np.cos(np.radians(22))
+    values = np.array([statistic.value(predicted(lon)).sum() for lon in along])
+    assert np.all(np.diff(values, 2) > 0)
+    assert along[values.argmin()] == pytest.approx(83.612, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("place", "shorter"), [((20.3, 19.1), True), ((3.2, 38.4), True), ((-15.4, 22.7), False)]
+)
+def test_a_psf_that_is_wider_than_the_map(place: tuple[float, float], shorter: bool) -> None:
+    """The window holds the map and what must not wrap around onto it, not all of the PSF."""
+    dataset = make_dataset(npix=41, psf=0.25, rad_max=1.5, rad_bins=150, exposure_slope=0.0)
+    lon, lat = (float(v) for v in dataset.geometry.image.pix_to_sky(*place))
+    image = source_image(dataset, point(lon, lat))
+    assert image is not None
+    assert (image.size < 2 * image.lattice.half_size) == shorter
+    found = npred_source(dataset, point(lon, lat))
+    truth = gaussian_image(41, np.array(place)[:, None], np.ones(1), 0.25 / 0.02)
+    exposure = np.asarray(dataset.exposure, dtype=float)[:, 20, 20]
+    edisp = np.asarray(dataset.edisp, dtype=float)[:, :, 0, 0]
+    expected = ((exposure * fluxes_of(dataset, point())) @ edisp)[:, None, None] * truth
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-4 * expected.max())
 
 
 # --- linear responses ---------------------------------------------------------------------------------------

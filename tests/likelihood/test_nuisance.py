@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from gammaflow.likelihood.active_bins import ActiveBins
 from gammaflow.likelihood.background_factor import BackgroundFactor, prior_terms
-from gammaflow.likelihood.nuisance import ActiveBins, Background
+from gammaflow.likelihood.nuisance import Background
 from gammaflow.modeling import (
     FoVBackgroundModel,
     GaussianPrior,

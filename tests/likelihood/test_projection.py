@@ -101,6 +101,32 @@ def test_a_source_where_longitude_comes_round(lon: float) -> None:
     assert error(image, "galactic", lon, 0.3, nodes, 0.3) <= 2e-4
 
 
+@pytest.mark.parametrize("frame", ["galactic", "icrs"])
+def test_a_source_that_moves_across_longitude_zero(frame: str) -> None:
+    """In the window of 359.99 deg, moved to 0.01, also by the longitude 360.01: the image of one that starts there."""
+    images = [built_free((lon, 0.3), frame, PointSpatialModel, ("lon_0", "lat_0")) for lon in (359.99, 0.01)]
+    expected = next(stretch.copy() for _, stretch in images[1].state(images[1].start).images())
+    shift = np.subtract(images[1].lattice.origin, images[0].lattice.origin)
+    n = expected.shape[-1]
+    for lon in (0.01, 360.01):
+        found = next(stretch.copy() for _, stretch in images[0].state(np.array([lon, 0.3])).images())
+        found = np.roll(found, (-shift[1], -shift[0]), axis=(1, 2))
+        inner = slice(n // 4, 3 * n // 4)
+        np.testing.assert_allclose(
+            found[:, inner, inner], expected[:, inner, inner], atol=1e-7 * expected.max()
+        )
+
+
+def built_free(
+    place: tuple[float, float], frame: str, kind: type[SpatialModel], parameters: tuple[str, ...]
+) -> SourceImage:
+    dataset = make_dataset(psf=PSF, center=(0.1, 0.0), frame=frame, npix=121, true_bins=2, reco_bins=2)
+    spatial = kind(lon_0=place[0] * u.deg, lat_0=place[1] * u.deg, frame=frame)
+    image = source_image(dataset, SkyModel(PowerLawSpectralModel(), spatial, name="s"), parameters)
+    assert image is not None
+    return image
+
+
 def gaussian_nodes(sigma: float) -> tuple[np.ndarray, np.ndarray]:
     offsets, weights = disk_nodes(5 * sigma, radial=40, azimuthal=64)
     weights = weights * np.exp(-0.5 * (np.hypot(*offsets) / sigma) ** 2)

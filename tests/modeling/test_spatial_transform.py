@@ -17,8 +17,6 @@ from gammaflow.modeling import (
     PointSpatialModel,
     ShellSpatialModel,
     SpatialModel,
-    sampled_transform,
-    subpixel_centers,
 )
 from gammaflow.modeling.spatial.disk import bessel_ratios
 from gammaflow.modeling.spatial.generalized_gauss import hankel_profile
@@ -184,31 +182,3 @@ def test_bessel_ratios(x: float) -> None:
         assert_allclose(found, [jv(n, x) / x**n for n in (1, 2, 3)], rtol=1e-9, atol=1e-16)
     else:
         assert_allclose(found, [0.5 - x**2 / 16, 0.125 - x**2 / 96, 1 / 48 - x**2 / 768], atol=1e-6)
-
-
-@pytest.mark.parametrize("size", [30, 31])
-@pytest.mark.parametrize("oversampling", [1, 2, 3])
-def test_a_sampled_shape_has_the_closed_transform(size: int, oversampling: int) -> None:
-    """Samples of a Gaussian on a lattice of 0.05 deg pixels, also at frequencies beyond the lattice's own."""
-    sigma, scale = 0.12, 0.05
-    model = GaussianSpatialModel(sigma=f"{sigma} deg", lon_0="0.02 deg", lat_0="-0.013 deg")
-    at = subpixel_centers(size, oversampling)
-    assert at[0] == pytest.approx(0.5 / oversampling - 0.5)
-    center = (size - 1) / 2
-    # x runs to the west, as in a map
-    lon, lat = -(at - center) * scale, (at - center) * scale
-    area = np.radians(scale / oversampling) ** 2
-    flux = model.values(lon[None, :], lat[:, None]) * area
-    index_x, index_y = (i.ravel() for i in np.meshgrid(np.arange(-9, 10), np.arange(-9, 10)))
-    if oversampling == 3:
-        index_x = np.concatenate([index_x, index_x + size])
-        index_y = np.concatenate([index_y, index_y - size])
-    position = (center - 0.02 / scale, center - 0.013 / scale)
-    found = sampled_transform(flux, size, index_x, index_y, position)
-    exact = model.transform(-index_x / size / scale, index_y / size / scale, (), 0).value
-    assert_allclose(found.real, exact, atol=1e-5)
-    assert_allclose(found.imag, 0, atol=1e-5)
-    stacked = sampled_transform(np.stack([flux, 2 * flux]), size, index_x, index_y, position)
-    assert_allclose(stacked[1], 2 * found, atol=1e-14)
-    with pytest.raises(ModelError, match="samples of shape"):
-        sampled_transform(flux, size + 1, index_x, index_y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.testing import assert_allclose
 from gammaflow.errors import ModelError
 from gammaflow.maps import WcsGeom
 from gammaflow.modeling import Model, SkyModel, TemplateMap, TemplateSpatialModel
+from gammaflow.modeling.spatial.interpolation import bin_means
 from tests.modeling.catalogue import REFERENCE, reference
 
 KINDS = ["template_image", "template_cube"]
@@ -89,6 +91,38 @@ def test_energies_between_and_beyond() -> None:
     assert_allclose(ratio[5:], 0)
     with pytest.raises(ModelError, match="no energy"):
         model.values(10.0, 0.0)
+
+
+def test_means_over_energy_bins() -> None:
+    """Against many steps of the interpolation, in bins that planes divide, that end within the cube, and beyond it."""
+    energy = np.geomspace(0.1, 10.0, 6)
+    data = (
+        blob(energy).data * (energy[:, None, None] ** -2.4) * (1 + 0.5 * np.sin(np.arange(6)))[:, None, None]
+    )
+    flux = TemplateMap(blob().geom, data, u.Unit("cm-2 s-1 TeV-1 sr-1"), energy)
+    model = TemplateSpatialModel(flux, normalize=False)
+    edges = np.array([0.02, 0.05, 0.08, 0.3, 0.31, 5.0, 50.0, 100.0])
+    lon, lat = np.array([10.05, 9.63, 12.0]), np.array([0.05, 0.22, 0.0])
+    found = model.values_in_bins(lon, lat, edges)
+    steps = np.array([np.geomspace(a, b, 20001) for a, b in itertools.pairwise(edges)])
+    middle = np.sqrt(steps[:, 1:] * steps[:, :-1])
+    values = np.stack([model.values(*place, middle) for place in zip(lon, lat, strict=True)], axis=-1)
+    expected = (values * np.diff(steps)[..., None]).sum(axis=1) / np.diff(edges)[:, None]
+    assert_allclose(found, expected, rtol=2e-4, atol=1e-30)
+    assert not found[0].any()
+    assert not found[-1].any()
+    assert not found[:, 2].any()
+
+
+def test_a_cube_that_is_a_shape_is_taken_at_the_centre_of_a_bin() -> None:
+    model = TemplateSpatialModel(blob(np.array([0.1, 1.0, 10.0])))
+    edges = np.array([0.2, 0.5, 4.0])
+    found = model.values_in_bins(10.05, 0.05, edges)
+    assert_allclose(found, model.values(10.05, 0.05, np.sqrt(edges[1:] * edges[:-1])))
+
+
+def test_a_single_plane_is_the_same_at_every_energy() -> None:
+    assert_allclose(bin_means(np.full((1, 2, 3), 7.0), np.array([1.0]), np.array([0.1, 1.0, 5.0])), 7.0)
 
 
 def test_copies_share_the_map_and_nothing_else() -> None:

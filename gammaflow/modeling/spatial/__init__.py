@@ -6,7 +6,6 @@ from gammaflow.modeling.spatial.ellipse import RadialSpatialModel
 from gammaflow.modeling.spatial.gauss import GaussianSpatialModel
 from gammaflow.modeling.spatial.generalized_gauss import GeneralizedGaussianSpatialModel
 from gammaflow.modeling.spatial.point import ConstantSpatialModel, PointSpatialModel
-from gammaflow.modeling.spatial.sampled import sampled_transform, subpixel_centers
 from gammaflow.modeling.spatial.shell import Shell2SpatialModel, ShellSpatialModel
 from gammaflow.modeling.spatial.template import TemplateMap, TemplateSpatialModel
 
@@ -23,6 +22,4 @@ __all__ = [
     "TemplateMap",
     "TemplateSpatialModel",
     "Transform",
-    "sampled_transform",
-    "subpixel_centers",
 ]

@@ -140,6 +140,24 @@ class SpatialModel(Model):
             own["energy"] = np.asarray(energy, dtype=np.float64)
         return np.asarray(self.evaluate(*where, **own), dtype=np.float64)
 
+    def values_in_bins(
+        self, lon: ArrayLike, lat: ArrayLike, edges: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Values that stand for energy bins: those at the logarithmic centres.
+
+        Parameters
+        ----------
+        lon, lat : array (...)
+            deg, in the model's frame.
+        edges : array (K + 1,)
+            TeV.
+
+        Returns
+        -------
+        array (K, ...)
+        """
+        return np.stack([self.values(lon, lat, center) for center in np.sqrt(edges[1:] * edges[:-1])])
+
     def values_and_derivatives(
         self,
         lon: ArrayLike,

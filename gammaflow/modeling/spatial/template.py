@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,16 @@ from gammaflow.errors import GeometryError, ModelError
 from gammaflow.maps import WcsGeom
 from gammaflow.modeling.entries import check_keys
 from gammaflow.modeling.spatial.base import PER_SR, SpatialModel, center_parameters
+from gammaflow.modeling.spatial.interpolation import (
+    BetweenPixels,
+    bin_means,
+    log_interpolate,
+    plane_edges,
+    plane_numbers,
+)
 from gammaflow.modeling.units import internal_factor, internal_unit
 
 Floats = NDArray[np.float64]
-TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,11 +128,7 @@ class TemplateMap:
     def energy_edges(self) -> Floats:
         """Edges half-way between the energies in ln E, (E + 1,) TeV."""
         assert self.energy is not None
-        log = np.log(self.energy)
-        middle = 0.5 * (log[1:] + log[:-1])
-        return np.exp(
-            np.concatenate([[1.5 * log[0] - 0.5 * log[1]], middle, [1.5 * log[-1] - 0.5 * log[-2]]])
-        )
+        return plane_edges(self.energy)
 
     def normalized(self) -> TemplateMap:
         """Of integral 1 over the map, each energy by itself, in sr-1."""
@@ -148,10 +149,42 @@ class TemplateMap:
         x, y = self.geom.sky_to_pix(lon, lat)
         coordinates = [y, x]
         if self.energy is not None:
-            at = np.interp(np.log(np.asarray(energy)), *_extended(np.log(self.energy)))
-            coordinates.insert(0, at)
-        values = _log_interpolate(self.data, np.broadcast_arrays(*coordinates))
+            coordinates.insert(0, plane_numbers(self.energy, np.asarray(energy)))
+        values = log_interpolate(self.data, np.broadcast_arrays(*coordinates))
         return values * internal_factor(self.unit)
+
+    def interpolate_bins(self, lon: Floats, lat: Floats, edges: Floats) -> Floats:
+        """Means of a cube over energy bins, at positions (...) as `interpolate` has them.
+
+        Parameters
+        ----------
+        lon, lat : array (...)
+            deg, in the map's frame.
+        edges : array (K + 1,)
+            TeV.
+
+        Returns
+        -------
+        array (K, ...)
+        """
+        assert self.energy is not None
+        x, y = np.broadcast_arrays(*self.geom.sky_to_pix(lon, lat))
+        ny, nx = self.geom.shape_image
+        found = np.zeros((len(edges) - 1, *x.shape))
+        inside = (x >= -0.5) & (x < nx - 0.5) & (y >= -0.5) & (y < ny - 0.5)
+        if not inside.any():
+            return found
+        # of a map of the whole sky only the part that is asked for
+        points, box = [], []
+        for at, n in ((y[inside], ny), (x[inside], nx)):
+            box.append(slice(max(int(at.min()) - 1, 0), min(int(at.max()) + 3, n)))
+            points.append(at - box[-1].start)
+        part = self.data[(slice(None), *box)]
+        between = BetweenPixels(points[0], points[1], part.shape[1:])
+        for k, plane in enumerate(bin_means(part, self.energy, edges)):
+            found[k][inside] = between.values(plane)
+        found *= internal_factor(self.unit)
+        return found
 
 
 class TemplateSpatialModel(SpatialModel):
@@ -225,11 +258,29 @@ class TemplateSpatialModel(SpatialModel):
         self, lon: ArrayLike, lat: ArrayLike, energy: ArrayLike | None = None, **parameters: Any
     ) -> Floats:
         """Values at positions in deg (and energies in TeV); parameters left out are the model's."""
+        at = None if energy is None else np.asarray(energy, dtype=np.float64)
+        return self.map.interpolate(*self._on_map(lon, lat, parameters), at)
+
+    def values_in_bins(self, lon: ArrayLike, lat: ArrayLike, edges: Floats) -> Floats:
+        """Values in energy bins (K, ...): of a cube that is a flux, which falls steeply within a bin, the mean over
+        the bin; of one that only is a shape, that at the bin's logarithmic centre.
+
+        Parameters
+        ----------
+        lon, lat : array (...)
+            deg.
+        edges : array (K + 1,)
+            TeV.
+        """
+        if not self.is_energy_dependent or self.map.unit.is_equivalent(PER_SR):
+            return super().values_in_bins(lon, lat, edges)
+        return self.map.interpolate_bins(*self._on_map(lon, lat, {}), edges)
+
+    def _on_map(self, lon: ArrayLike, lat: ArrayLike, parameters: dict[str, Any]) -> tuple[Floats, Floats]:
+        """Where positions would be had the map not been moved."""
         p = {**{name: par.internal for name, par in self._pars.items()}, **parameters}
         center = self.map.geom.center_lonlat
-        at = None if energy is None else np.asarray(energy, dtype=np.float64)
-        shifted = np.asarray(lon) - (p["lon_0"] - center[0]), np.asarray(lat) - (p["lat_0"] - center[1])
-        return self.map.interpolate(*shifted, at)
+        return np.asarray(lon) - (p["lon_0"] - center[0]), np.asarray(lat) - (p["lat_0"] - center[1])
 
     def to_region(self) -> RectangleSkyRegion:
         """The outline of the map."""
@@ -284,37 +335,3 @@ def _read_energies(hdus: fits.HDUList, name: str) -> Floats:
         unit = u.MeV if energy.unit == u.dimensionless_unscaled else energy.unit
         return np.asarray(energy.value * unit.to(u.TeV), dtype=np.float64)
     raise ModelError(f"a cube without energies (no HDU {name}_BANDS or ENERGIES)")
-
-
-def _extended(log_energy: Floats) -> tuple[Floats, Floats]:
-    """Points and plane numbers for `numpy.interp`, with one more at either end: the bins reach so far."""
-    if log_energy.size == 1:
-        return log_energy, np.zeros(1)
-    before, after = 2 * log_energy[0] - log_energy[1], 2 * log_energy[-1] - log_energy[-2]
-    return np.concatenate([[before], log_energy, [after]]), np.arange(-1.0, log_energy.size + 1)
-
-
-def _log_interpolate(data: Floats, coordinates: Sequence[Floats]) -> Floats:
-    """Multilinear in ln(data) at pixel coordinates; 0 where the nearest pixel is outside."""
-    inside = np.ones(coordinates[0].shape, dtype=bool)
-    for axis, at in enumerate(coordinates):
-        inside &= (at >= -0.5) & (at < data.shape[axis] - 0.5)
-    log = np.log(np.maximum(data, TINY))
-    points = [at[inside] for at in coordinates]
-    total = np.zeros(points[0].shape)
-    lower = [
-        np.clip(np.floor(p).astype(np.intp), 0, max(n - 2, 0))
-        for p, n in zip(points, data.shape, strict=True)
-    ]
-    for corner in np.ndindex(*(2,) * data.ndim):
-        weight = np.ones(points[0].shape)
-        index = []
-        for up, point, low, n in zip(corner, points, lower, data.shape, strict=True):
-            fraction = point - low if n > 1 else np.zeros_like(point)
-            weight *= fraction if up else 1 - fraction
-            index.append(np.minimum(low + up, n - 1))
-        total += weight * log[tuple(index)]
-    values = np.exp(total)
-    result = np.zeros(coordinates[0].shape)
-    result[inside] = np.where(values <= 2 * TINY, 0.0, values)
-    return result

@@ -170,13 +170,17 @@ class SpectralModel(Model):
 
         A complex step through the gradient's formula; for a model without one, differences of the gradient.
         """
+        return self._hessian(lambda x: self._integral_and_gradient(edges, x)[1], len(edges) - 1)
+
+    def values_hessian(self, energy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Second derivatives of the values at energies (E,), (n_par, n_par, E); as `integral_hessian`."""
+        return self._hessian(lambda x: self._values_and_gradient(energy, x)[1], len(energy))
+
+    def _hessian(self, gradient: Callable[[NDArray[Any]], NDArray[Any]], size: int) -> NDArray[np.float64]:
+        """Second derivatives (n_par, n_par, size) from a gradient (n_par, size) by inside values."""
         point, factors = self._vector(), self._factors()
         if not point.size:
-            return np.zeros((0, 0, len(edges) - 1))
-
-        def gradient(x: NDArray[Any]) -> NDArray[Any]:
-            return self._integral_and_gradient(edges, x)[1]
-
+            return np.zeros((0, 0, size))
         if self.analytic_gradient:
             hessian = complex_step(gradient, point)
         else:

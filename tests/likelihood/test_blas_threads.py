@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import numpy
-from gammaflow.dag.blas_threads import _libraries, one_blas_thread
+from gammaflow.likelihood.blas_threads import _libraries, one_blas_thread
 if not _libraries():
     raise SystemExit(77)
 def threads():
