@@ -105,11 +105,12 @@ def trust_step(gradient: Floats, hessian: Floats, scale: Floats, radius: float) 
     # nothing is known along a flat direction: do not divide rounding by rounding
     along = np.where(flat & (np.abs(along) <= 1e-9 * size + 1e-12), 0.0, along)
     lowest = float(values[0])
-    if lowest > FLAT * top or not (along[values <= FLAT * top].any() or lowest < -FLAT * top):
-        inside = np.divide(-along, values, out=np.zeros_like(along), where=values > FLAT * top)
-        if np.linalg.norm(inside) <= radius:
-            return np.asarray(vectors @ inside / scale)
-    return np.asarray(vectors @ _on_border(along, values, radius) / scale)
+    with np.errstate(over="ignore"):  # a length beyond all numbers is longer than any radius
+        if lowest > FLAT * top or not (along[values <= FLAT * top].any() or lowest < -FLAT * top):
+            inside = np.divide(-along, values, out=np.zeros_like(along), where=values > FLAT * top)
+            if np.linalg.norm(inside) <= radius:
+                return np.asarray(vectors @ inside / scale)
+        return np.asarray(vectors @ _on_border(along, values, radius) / scale)
 
 
 def _on_border(along: Floats, values: Floats, radius: float) -> Floats:

@@ -6,6 +6,7 @@ python fit.py [--stack] [--workers 2] [--out fitted.yaml]
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import click
 from gammaflow import Fit, Models
 from gammaflow.dag.clusters import local_cluster
 from gammaflow.datasets import Datasets, SpectrumDatasetOnOff, stack
+from gammaflow.errors import GammaflowError
 from gammaflow.io import read_datasets
 
 HERE = Path(__file__).parent
@@ -46,4 +48,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except GammaflowError as error:
+        sys.exit(f"Error: {error}")
