@@ -19,16 +19,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import fit_simulation as simulation
 import numpy as np
 from fit_cases import FITS, FitCase
-from peer import Peer
+from fit_rounds import GAMMAFLOW, GAMMAPY, Rounds, ask_in_turn
 
-HERE = Path(__file__).parent
-AGREEMENT = 0.3  # standard deviations
 SIMULATED = (16, 100)  # observations, pixels along a side
 
 
@@ -40,66 +36,33 @@ def simulate(path: Path) -> None:
     np.savez(path, counts=np.stack([one.draw(seed) for seed, one in enumerate(made)]), **arrays)
 
 
-def largest_pull(case: FitCase, ours: dict[str, Any], theirs: dict[str, Any]) -> float:
-    """Largest difference of a parameter, in standard deviations; the position aside, where it is known to differ."""
-    if ours.keys() != theirs.keys():
-        raise AssertionError(f"{case.name}: different free parameters, {sorted(ours)} and {sorted(theirs)}")
-    pulls = {name: abs(value - theirs[name][0]) / error for name, (value, error) in ours.items()}
-    if case.position_differs:
-        pulls = {name: pull for name, pull in pulls.items() if name.split(".")[-1] not in ("lon_0", "lat_0")}
-    worst = max(pulls, key=pulls.__getitem__)
-    if not pulls[worst] <= AGREEMENT:
-        raise AssertionError(
-            f"{case.name}: {worst} is {ours[worst]}, and {theirs[worst]} in Gammapy: {pulls[worst]:.2f} sigma"
-        )
-    return pulls[worst]
-
-
-def measure(key: str, repeat: int, gammapy_rounds: int, python: str) -> None:
+def measure(key: str, repeat: int, gammapy_rounds: int, python: str) -> str:
+    """The case's line of the table."""
     case = FITS[key]
     with tempfile.TemporaryDirectory(prefix="gammaflow-benchmark-") as scratch:
         path = None
         if case.data == "simulated":
             path = str(Path(scratch) / "simulated.npz")
             simulate(Path(path))
-        peers = {"gammaflow": Peer(sys.executable, HERE / "fits_gammaflow.py", key)}
-        if gammapy_rounds:
-            peers["gammapy"] = Peer(python, HERE / "fits_gammapy.py", key)
-        try:
-            counts = {name: peer.ask(prepare=True, path=path)["counts"] for name, peer in peers.items()}
-            if len(set(counts.values())) > 1:
-                raise AssertionError(f"{case.name}: different counts, {counts}")
-            first = peers["gammaflow"].ask()
-            ours, theirs = [], []
-            for number in range(max(gammapy_rounds, 1)):
-                if number < gammapy_rounds:
-                    theirs.append(peers["gammapy"].ask())
-                ours += [peers["gammaflow"].ask() for _ in range(repeat)]
-        finally:
-            for peer in peers.values():
-                peer.close()
-    print(row(case, first, ours, theirs), flush=True)
+        found = ask_in_turn(
+            case.name, "fits", key, path, max(gammapy_rounds, 1), repeat, python if gammapy_rounds else None
+        )
+    return row(case, found)
 
 
-def row(
-    case: FitCase, first: dict[str, Any], ours: list[dict[str, Any]], theirs: list[dict[str, Any]]
-) -> str:
-    """The case's line of the table."""
-    last = ours[-1]
-    if not last["success"]:
-        raise AssertionError(f"{case.name}: {last['message']}")
-    seconds, set_up, cpu = (median(one[name] for one in ours) for name in ("seconds", "set_up", "cpu"))
-    reference, ratio, pull = "", "|", ""
-    if theirs:
-        time, their_cpu = (median(one[name] for one in theirs) for name in ("seconds", "cpu"))
-        reference, ratio = f"{time:.2f}", f"**{time / seconds:.0f}** | {their_cpu / cpu:.0f}"
-        if theirs[-1]["success"] and math.isfinite(theirs[-1]["stat"]):
-            pull = f"{largest_pull(case, last['parameters'], theirs[-1]['parameters']):.3f}"
+def row(case: FitCase, found: Rounds) -> str:
+    last, seconds, set_up = found.last, *(found.median(GAMMAFLOW, n) for n in ("seconds", "set_up"))
+    reference, pull = "", ""
+    if found.theirs:
+        reference = f"{found.median(GAMMAPY, 'seconds'):.2f}"
+        if found.theirs[-1]["success"] and math.isfinite(found.theirs[-1]["stat"]):
+            # the position is known to differ where Gammapy's image of a point depends on its place in the pixel
+            pull = f"{found.largest_pull(('lon_0', 'lat_0') if case.position_differs else ()):.3f}"
         else:
             reference += " (fails)"
     return (
-        f"| {case.name} | {reference} | {1e3 * first['seconds']:.0f} | {1e3 * set_up:.1f} | "
-        f"{1e3 * (seconds - set_up):.1f} | {1e3 * seconds:.1f} | {last['trips']} | {ratio} | {pull} |"
+        f"| {case.name} | {reference} | {1e3 * found.first['seconds']:.0f} | {1e3 * set_up:.1f} | "
+        f"{1e3 * (seconds - set_up):.1f} | {1e3 * seconds:.1f} | {last['trips']} | {found.ratios} | {pull} |"
     )
 
 
@@ -124,7 +87,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|")
     for key in arguments.cases or FITS:
         rounds = FITS[key].gammapy_rounds or int(key == "msh" and arguments.gammapy_msh)
-        measure(key, arguments.repeat, rounds, python)
+        print(measure(key, arguments.repeat, rounds, python), flush=True)
 
 
 if __name__ == "__main__":

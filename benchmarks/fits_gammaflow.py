@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from cases import CASES, ReductionCase
 from fit_cases import FITS
 from peer import serve
 from regions import CircleSkyRegion
+from timed_fit import timed_fit
 
 from gammaflow.data import DataStore
 from gammaflow.datasets import MapDataset, MapDatasetGeometry, stack
@@ -80,20 +80,12 @@ def answer(prepare: bool = False, path: str | None = None) -> dict[str, Any]:
         datasets[:] = prepared(path)
         return {"counts": float(sum(d.counts.sum() for d in datasets))}
     models = Models.from_dict(case.models([d.name for d in datasets]))
-    start, cpu = time.perf_counter(), time.process_time()
-    result = Fit().run(datasets, models)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    result, told = timed_fit(lambda: Fit().run(datasets, models), models)
     return {
-        "seconds": seconds,
-        "cpu": cpu,
+        **told,
         "set_up": result.timings["condense"],
-        "success": result.success,
         "message": result.message,
-        "stat": result.total_stat,
         "trips": result.trips,
-        "parameters": {
-            f"{m.name}.{p.name}": (p.value, p.error) for m in models for p in m.parameters if not p.frozen
-        },
     }
 
 

@@ -18,73 +18,39 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import numpy as np
 import spectra_cases as cases
-from peer import Peer
+from fit_rounds import GAMMAFLOW, GAMMAPY, Rounds, ask_in_turn
 
-HERE = Path(__file__).parent
-AGREEMENT = 0.3  # standard deviations
 SAME = 0.02  # of the statistic
 
 
-def measure(case: str, repeat: int, gammapy: bool, python: str) -> str:
+def measure(case: str, repeat: int, gammapy: str | None) -> str:
     """The case's line of the table."""
+    title = cases.TITLES.get(case, f"{case} ON/OFF spectra")
     with tempfile.TemporaryDirectory(prefix="gammaflow-benchmark-") as scratch:
         path = None
         if case != cases.CRAB:
             path = str(Path(scratch) / "spectra.npz")
             np.savez(path, **cases.simulated(int(case)))
-        peers = {"gammaflow": Peer(sys.executable, HERE / "spectra_gammaflow.py", case)}
-        if gammapy:
-            peers["gammapy"] = Peer(python, HERE / "spectra_gammapy.py", case)
-        try:
-            counts = {name: peer.ask(prepare=True, path=path)["counts"] for name, peer in peers.items()}
-            if len(set(counts.values())) > 1:
-                raise AssertionError(f"{case}: different counts, {counts}")
-            first = peers["gammaflow"].ask()
-            ours, theirs = [], []
-            for _ in range(3 if gammapy else 1):
-                if gammapy:
-                    theirs.append(peers["gammapy"].ask())
-                ours += [peers["gammaflow"].ask() for _ in range(repeat)]
-        finally:
-            for peer in peers.values():
-                peer.close()
-    return row(case, first, ours, theirs)
+        return row(case, ask_in_turn(title, "spectra", case, path, 3 if gammapy else 1, repeat, gammapy))
 
 
-def row(case: str, first: dict[str, Any], ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
-    last = ours[-1]
-    if not last["success"]:
-        raise AssertionError(f"{case}: {last['message']}")
-    seconds, set_up, cpu = (median(one[name] for one in ours) for name in ("seconds", "set_up", "cpu"))
-    reference, ratio, pull = "not run", "|", ""
-    if theirs:
-        time, their_cpu = (median(one[name] for one in theirs) for name in ("seconds", "cpu"))
-        reference, ratio = f"{time:.2f}", f"**{time / seconds:.0f}** | {their_cpu / cpu:.0f}"
-        pull = f"{largest_pull(case, last, theirs[-1]):.3f}"
+def row(case: str, found: Rounds) -> str:
+    last = found.last
+    seconds, set_up, cpu = (found.median(GAMMAFLOW, name) for name in ("seconds", "set_up", "cpu"))
+    reference, pull = "not run", ""
+    if found.theirs:
+        reference, pull = f"{found.median(GAMMAPY, 'seconds'):.2f}", f"{found.largest_pull():.3f}"
+        ours, theirs = last["stat"], found.theirs[-1]["stat"]
+        if case != cases.CRAB and not abs(ours - theirs) <= SAME:
+            raise AssertionError(f"{found.title}: statistic {ours}, in Gammapy {theirs}")
     return (
-        f"| {cases.TITLES.get(case, f'{case} ON/OFF spectra')} | {reference} | {1e3 * first['seconds']:.0f} | "
-        f"{1e3 * set_up:.1f} | {1e3 * (seconds - set_up):.1f} | {1e3 * seconds:.1f} | {1e3 * cpu:.1f} | "
-        f"{last['trips']} | {ratio} | {pull} |"
+        f"| {found.title} | {reference} | {1e3 * found.first['seconds']:.0f} | {1e3 * set_up:.1f} | "
+        f"{1e3 * (seconds - set_up):.1f} | {1e3 * seconds:.1f} | {1e3 * cpu:.1f} | {last['trips']} | "
+        f"{found.ratios} | {pull} |"
     )
-
-
-def largest_pull(case: str, ours: dict[str, Any], theirs: dict[str, Any]) -> float:
-    """Largest difference of a parameter, in our standard deviations."""
-    mine, others = ours["parameters"], theirs["parameters"]
-    if mine.keys() != others.keys():
-        raise AssertionError(f"{case}: different free parameters, {sorted(mine)} and {sorted(others)}")
-    pulls = {name: abs(value - others[name][0]) / error for name, (value, error) in mine.items()}
-    worst = max(pulls, key=pulls.__getitem__)
-    if not pulls[worst] <= AGREEMENT:
-        raise AssertionError(f"{case}: {worst} is {mine[worst]}, in Gammapy {others[worst]}")
-    if case != cases.CRAB and not abs(ours["stat"] - theirs["stat"]) <= SAME:
-        raise AssertionError(f"{case}: statistic {ours['stat']}, in Gammapy {theirs['stat']}")
-    return pulls[worst]
 
 
 def main() -> None:
@@ -110,7 +76,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for case in wanted:
         gammapy = case == cases.CRAB or int(case) <= arguments.gammapy_up_to
-        print(measure(case, arguments.repeat, gammapy, python), flush=True)
+        print(measure(case, arguments.repeat, python if gammapy else None), flush=True)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import spectra_cases as cases
 from peer import serve
+from timed_fit import timed_fit
 
 from gammaflow.datasets import FluxPointsDataset, SpectrumDatasetGeometry, SpectrumDatasetOnOff, stack
 from gammaflow.fit import Fit
@@ -57,20 +57,12 @@ def answer(prepare: bool = False, path: str | None = None) -> dict[str, Any]:
         counted = [d for d in datasets if not isinstance(d, FluxPointsDataset)]
         return {"counts": float(sum(d.array("counts").sum() for d in counted))}
     models = Models.from_dict(cases.models(case))
-    start, cpu = time.perf_counter(), time.process_time()
-    result = Fit().run(datasets, models)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    result, told = timed_fit(lambda: Fit().run(datasets, models), models)
     return {
-        "seconds": seconds,
-        "cpu": cpu,
+        **told,
         "set_up": result.timings["condense"],
-        "success": result.success,
         "message": result.message,
-        "stat": result.total_stat,
         "trips": result.trips,
-        "parameters": {
-            f"{m.name}.{p.name}": (p.value, p.error) for m in models for p in m.parameters if not p.frozen
-        },
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from gammapy.modeling import Fit  # noqa: E402
 from gammapy.modeling.models import Models  # noqa: E402
 from peer import serve  # noqa: E402
 from regions import CircleSkyRegion  # noqa: E402
+from timed_fit import timed_fit  # noqa: E402
 
 case = sys.argv[1]
 
@@ -82,22 +82,8 @@ def answer(prepare: bool = False, path: str | None = None) -> dict[str, Any]:
         }
     models = Models.from_dict(cases.models(case))
     datasets.models = models
-    start, cpu = time.perf_counter(), time.process_time()
-    result = Fit().run(datasets)
-    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    return {
-        "seconds": seconds,
-        "cpu": cpu,
-        "success": bool(result.success),
-        "stat": float(result.total_stat),
-        "calls": int(result.nfev),
-        "parameters": {
-            f"{m.name}.{p.name}": (float(p.value), float(p.error))
-            for m in models
-            for p in m.parameters
-            if not p.frozen
-        },
-    }
+    result, told = timed_fit(lambda: Fit().run(datasets), models)
+    return {**told, "calls": int(result.nfev)}
 
 
 serve(answer)
