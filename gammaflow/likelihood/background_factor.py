@@ -28,12 +28,16 @@ class BackgroundFactor:
     energies : array (E,)
         Centres of the energy bins, TeV.
     model : FoVBackgroundModel or None
-        A copy, whose frozen values are kept; None for a factor of 1 without parameters.
+        A copy, for a factor that is neither fixed nor a power law.
     names : tuple of str
         The free parameters, in the model's order.
     start, low, high : array (p,)
         Their values to begin with and their limits, infinite where there is none.
     priors : tuple of Prior or None
+    fixed : array (E,) or None
+        The factor where nothing is free.
+    power_law : (array (E,), float, float) or None
+        ``ln(E / E0)``, norm and tilt of a power law of which at most these two are free.
     """
 
     energies: Floats
@@ -43,43 +47,35 @@ class BackgroundFactor:
     low: Floats = field(default_factory=lambda: np.zeros(0))
     high: Floats = field(default_factory=lambda: np.zeros(0))
     priors: tuple[Prior | None, ...] = ()
+    fixed: Floats | None = None
+    power_law: tuple[Floats, float, float] | None = None
 
     @classmethod
     def of(cls, energies: Floats, model: FoVBackgroundModel | None) -> BackgroundFactor:
         """For the free parameters of a model as it stands."""
         energies = np.asarray(energies, dtype=np.float64)
         if model is None:
-            return cls(energies, None)
-        model = model.copy()
+            return cls(energies, None, fixed=np.ones(len(energies)))
         free = list(model.parameters.free_unique_parameters)
         bounds = np.array([parameter.bounds for parameter in free], dtype=np.float64).reshape(-1, 2)
+        names = tuple(parameter.name for parameter in free)
+        fixed = None if free else model.evaluate(energies)
+        power_law = _power_law_of(model, names, energies)
         return cls(
             energies,
-            model,
-            tuple(parameter.name for parameter in free),
+            model.copy() if fixed is None and power_law is None else None,
+            names,
             np.array([parameter.value for parameter in free], dtype=np.float64),
             bounds[:, 0],
             bounds[:, 1],
             tuple(parameter.prior for parameter in free),
+            fixed,
+            power_law,
         )
 
     @cached_property
     def _free(self) -> list[Parameter]:
         return [] if self.model is None else list(self.model.parameters.free_unique_parameters)
-
-    @cached_property
-    def _power_law_values(self) -> tuple[Floats, float, float] | None:
-        """``ln(E / E0)`` (E,), norm and tilt of a power law of which at most these two are free; else None."""
-        if self.model is None or type(self.model.spectral_model) is not PowerLawNormSpectralModel:
-            return None
-        if not set(self.names) <= {"norm", "tilt"}:
-            return None
-        own = {parameter.name: parameter for parameter in self.model.parameters}
-        return np.log(self.energies / own["reference"].internal), own["norm"].value, own["tilt"].value
-
-    @cached_property
-    def _frozen_values(self) -> Floats:
-        return np.ones(len(self.energies)) if self.model is None else self.model.evaluate(self.energies)
 
     def evaluate(self, values: Floats) -> tuple[Floats, Floats, Floats]:
         """The factor and its first two derivatives.
@@ -98,10 +94,11 @@ class BackgroundFactor:
         points, p = values.shape
         shape = (points, len(self.energies))
         if not p:
-            phi = np.broadcast_to(self._frozen_values, shape)
+            assert self.fixed is not None  # without free parameters
+            phi = np.broadcast_to(self.fixed, shape)
             return phi, np.zeros((points, 0, shape[1])), np.zeros((points, 0, 0, shape[1]))
-        if self._power_law_values is not None:
-            return self._power_law(values, *self._power_law_values)
+        if self.power_law is not None:
+            return self._power_law(values, *self.power_law)
         phi, first = np.empty(shape), np.empty((points, p, shape[1]))
         second = np.empty((points, p, p, shape[1]))
         for i, row in enumerate(values):
@@ -130,10 +127,10 @@ class BackgroundFactor:
 
     def at_point(self, values: Floats) -> tuple[Floats, Floats, Floats]:
         """The same at one point (p,), without the axis of points."""
-        if self._power_law_values is None or not len(values):
+        if self.power_law is None or not len(values):
             phi, first, second = self.evaluate(values[None])
             return phi[0], first[0], second[0]
-        log, norm, tilt = self._power_law_values
+        log, norm, tilt = self.power_law
         squared, first, second = self._point_arrays
         first, second = first.copy(), second.copy()
         n, t = self._norm_and_tilt
@@ -158,8 +155,8 @@ class BackgroundFactor:
     @cached_property
     def _point_arrays(self) -> tuple[Floats, Floats, Floats]:
         """``ln(E / E0)^2``, and empty derivatives at one point."""
-        assert self._power_law_values is not None
-        log, p = self._power_law_values[0], len(self.names)
+        assert self.power_law is not None
+        log, p = self.power_law[0], len(self.names)
         return log * log, np.zeros((p, len(log))), np.zeros((p, p, len(log)))
 
     def _any_model(self, values: Floats) -> tuple[Floats, Floats, Floats]:
@@ -188,6 +185,16 @@ class BackgroundFactor:
             if id(parameter) in place:
                 rows[place[id(parameter)]] += row
         return phi, rows
+
+
+def _power_law_of(
+    model: FoVBackgroundModel, names: tuple[str, ...], energies: Floats
+) -> tuple[Floats, float, float] | None:
+    """``ln(E / E0)`` (E,), norm and tilt of a power law of which at most these two are free; else None."""
+    if type(model.spectral_model) is not PowerLawNormSpectralModel or not set(names) <= {"norm", "tilt"}:
+        return None
+    own = {parameter.name: parameter for parameter in model.parameters}
+    return np.log(energies / own["reference"].internal), own["norm"].value, own["tilt"].value
 
 
 def prior_terms(priors: tuple[Prior | None, ...], values: Floats) -> tuple[Floats, Floats, Floats]:

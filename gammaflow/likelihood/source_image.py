@@ -43,6 +43,8 @@ LARGEST_ALIAS = 5
 #: down to `BORDER` there: images that are cut off ring, and what they predict below zero drives a fit away.
 _LAST = math.pi * (LARGEST_ALIAS + 0.5)
 SOFT = math.sqrt(-0.5 * math.log(_LAST * BORDER)) / _LAST
+#: Where a transform is looked at around the border, cycles per pixel.
+_BORDER_PLACES = 0.3 * np.linspace(-1.0, 1.0, 5)
 #: Every so many pixels are enough for the mean of an exposure, which weighs energies against each other.
 _SPARSE = 4
 _NARROW = (
@@ -324,14 +326,18 @@ def _alias_order(
     if table is None:
         return 1, True
     rule = hankel_rule(axis.edges, axis.center, lattice.highest, options.psf_interpolation)
-    orders = np.arange(1, LARGEST_ALIAS + 1)
-    # Phat has zeros: the largest of a few places
-    q = (orders[:, None] + 0.5 + 0.3 * np.linspace(-1.0, 1.0, 5)) / lattice.pixel_size
-    bessel = j0(2 * np.pi * np.outer(rule.r, q))
-    phat = np.abs((rule.density(table) * rule.ring) @ bessel).max(axis=0).reshape(q.shape).max(axis=1)
-    border = phat * spatial_of(source).envelope(q[:, 2]) / (np.pi * (orders + 0.5))
-    enough = np.flatnonzero(border <= BORDER)
-    return (int(orders[enough[0]]), True) if len(enough) else (LARGEST_ALIAS, False)
+    shape, weighted = spatial_of(source), None
+    for order in range(1, LARGEST_ALIAS + 1):
+        # Phat has zeros: the largest of a few places
+        q = (order + 0.5 + _BORDER_PLACES) / lattice.pixel_size
+        passed = float(shape.envelope(q[2:3])[0]) / (np.pi * (order + 0.5))
+        if passed <= BORDER:  # whatever the PSF, whose transform is at most 1
+            return order, True
+        if weighted is None:
+            weighted = rule.density(table) * rule.ring
+        if float(np.abs(weighted @ j0(2 * np.pi * np.outer(rule.r, q))).max()) * passed <= BORDER:
+            return order, True
+    return LARGEST_ALIAS, False
 
 
 def _r68(spread: PointSpread) -> float:
