@@ -36,6 +36,8 @@ SMALLEST_WINDOW = 16
 """So that a small cluster with short tasks does not run dry between two looks."""
 
 _POLL = 5.0
+#: How often the scheduler is asked what runs, when a task ends in the moment of the question.
+_LOOKS = 3
 
 
 @dataclass(slots=True)
@@ -236,7 +238,7 @@ class DaskEngine:
         self._next_watch = now + self._watch_interval
         try:
             running = self._running()
-        except (OSError, TimeoutError, KeyError) as error:
+        except (OSError, TimeoutError) as error:
             _log.warning("%s does not say what runs: %s", self._address, error)
             running = {}
         if running:
@@ -276,7 +278,13 @@ class DaskEngine:
 
     def _running(self) -> dict[str, str]:
         """Our tasks that a worker runs at this moment, and which worker."""
-        stacks: dict[str, dict[str, Any]] = self._ask(self._scheduler.call_stack)
+        stacks: dict[str, dict[str, Any]] = {}
+        for _ in range(_LOOKS):
+            try:
+                stacks = self._ask(self._scheduler.call_stack)
+                break
+            except KeyError:  # a worker left, or a task ended, while the scheduler was asking around
+                continue
         return {key: worker for worker, keys in stacks.items() for key in keys if key in self._flights}
 
     def _cancel(self, futures: list[Future]) -> None:
