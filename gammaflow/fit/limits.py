@@ -103,7 +103,7 @@ class Limit:
         self._moving: Bools = direction == 0
         self._rise = rise
         self._furthest = self._room()
-        self.t = min(first, self._furthest)
+        self.first = self.t = min(first, self._furthest)
         self.theta = best.theta
         self.done = False
         self.found = False
@@ -150,6 +150,14 @@ class Limit:
         assert found.place is not None  # asked of one that converged
         return found.variable + found.place.prior - self._lowest
 
+    def fell_below(self, rise: float) -> bool:
+        """Whether a rise is a fall: then there is no minimum to measure from, and the search is over."""
+        if rise >= -1e-3:
+            return False
+        self.done = self.below = True
+        self.message = f"the statistic is {-rise:.3g} below what was taken for the minimum"
+        return True
+
     def end(self, t: float, theta: Floats, at_limit: bool) -> None:
         """The limit has been found elsewhere."""
         self.t, self.theta, self.at_limit, self.message = t, theta, at_limit, ""
@@ -172,9 +180,7 @@ class Limit:
         self._around(place)
         self._above = variable + place.prior - self._lowest
         self._good = self.t
-        if self._above < -1e-3:
-            self.done = self.below = True
-            self.message = f"the statistic is {-self._above:.3g} below what was taken for the minimum"
+        if self.fell_below(self._above):
             return
         self._solve()
         if abs(self.t - before) <= GOAL * self.t:
@@ -221,14 +227,12 @@ class Bracket:
     ----------
     limit : Limit
         What is looked for; it is told the end that was found.
-    first : float
-        A guess of t.
     """
 
-    def __init__(self, limit: Limit, first: float) -> None:
+    def __init__(self, limit: Limit) -> None:
         self._limit = limit
         self._low, self._high = (0.0, 0.0), (math.inf, math.inf)
-        self.t = min(first, limit.furthest)
+        self.t = limit.first
         self.done = False
 
     def descent(self) -> Descent:
@@ -244,9 +248,8 @@ class Bracket:
             self._next(0.5 * (self._low[0] + self.t), f"the statistic has no minimum beyond ({found.reason})")
             return
         rise = limit.rise_of(found)
-        if rise < -1e-3:
-            self.done = limit.below = True
-            limit.message = f"the statistic is {-rise:.3g} below what was taken for the minimum"
+        if limit.fell_below(rise):
+            self.done = True
             return
         root, goal = math.sqrt(max(rise, 0.0)), limit.root
         beyond_limits = self.t >= limit.furthest and root < goal

@@ -125,9 +125,7 @@ class Explorer:
         before = self.session.tally.trips
         columns = [self.column(name) for name in names]
         ends = [(self._limit(column, -1.0, sigma), self._limit(column, 1.0, sigma)) for column in columns]
-        self._find(
-            [(end, sigma * self._width(c)) for c, pair in zip(columns, ends, strict=True) for end in pair]
-        )
+        self._find([end for pair in ends for end in pair])
         trips = self.session.tally.trips - before
         return {
             name: self._interval(name, column, pair, sigma, trips)
@@ -137,24 +135,15 @@ class Explorer:
     def _limit(self, column: int, sign: float, sigma: float) -> Limit:
         direction = np.zeros(self.coordinates.size)
         direction[column] = sign
-        first = sigma * self._width(column)
-        return Limit(self.coordinates, self.best, self.variable, direction, sigma**2, first)
-
-    def _width(self, column: int) -> float:
-        """Standard deviation of a parameter, or what it is when all others are held."""
         width = math.sqrt(max(float(self.inner[column, column]), 0.0))
-        return width if width > 0 else 1.0 / float(self.best.scale(self.coordinates)[column])
+        if width == 0:
+            width = 1.0 / float(self.best.scale(self.coordinates)[column])
+        return Limit(self.coordinates, self.best, self.variable, direction, sigma**2, sigma * width)
 
-    def _find(self, ends: Sequence[tuple[Limit, float]]) -> None:
-        """Find ends of paths: by expansion, and those that it does not lead to by minimising on the way.
-
-        Parameters
-        ----------
-        ends : sequence of (Limit, float)
-            With a guess of t each.
-        """
-        advance([end for end, _ in ends], self.session.ask, MAX_TRIPS)
-        brackets = [Bracket(end, first) for end, first in ends if not (end.found or end.below)]
+    def _find(self, ends: Sequence[Limit]) -> None:
+        """Find ends of paths: by expansion, and those that it does not lead to by minimising on the way."""
+        advance(ends, self.session.ask, MAX_TRIPS)
+        brackets = [Bracket(end) for end in ends if not (end.found or end.below)]
         for _ in range(MAX_BRACKETS):
             looking = [bracket for bracket in brackets if not bracket.done]
             if not looking:
@@ -258,7 +247,7 @@ class Explorer:
             direction[columns] = root @ [math.cos(angle), math.sin(angle)]
             direction[columns] += np.where(direction[columns] == 0, 1e-12 * np.diag(root), 0.0)
             searches.append(Limit(self.coordinates, self.best, self.variable, direction, sigma**2, sigma))
-        self._find([(search, sigma) for search in searches])
+        self._find(searches)
         found = np.array([s.found for s in searches], dtype=np.bool_)
         line = np.array([self.best.theta[columns] + s.t * s.direction[columns] for s in searches])
         line[~found] = np.nan
